@@ -1,0 +1,96 @@
+"""Writes down what a broadcast sounded like: clip, row and message per segment, and the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+from pipeline.bus import Bus
+from pipeline.clips import ClipStore
+from pipeline.metrics import Metrics
+from pipeline.records import (
+    CoverageKind,
+    SegmentKey,
+    SegmentMessage,
+    SpeechSegment,
+    Stretch,
+)
+from pipeline.store.store import Store
+from pipeline.streams import SEGMENTS
+
+#: Stretches wait for a segment or for this many of them, so that a silent room costs few commits.
+_STRETCHES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where ingest puts what it hears."""
+
+    store: Store
+    bus: Bus
+    clips: ClipStore
+    metrics: Metrics
+
+
+class Recorder:
+    """One broadcast being written. `epoch` and `offset_ms` move on with every connection."""
+
+    def __init__(self, outlets: Outlets, room: str, broadcast: str) -> None:
+        self.epoch = 0
+        self.offset_ms = 0
+        """Where the epoch begins on the broadcast's media clock."""
+        self.segments = 0
+        """Segments written."""
+        self.end_ms = 0
+        """Up to where the broadcast is accounted for."""
+        self._outlets = outlets
+        self._room = room
+        self._broadcast = broadcast
+        self._stretches: list[Stretch] = []
+
+    def segment(self, segment: SpeechSegment, at: dt.datetime) -> None:
+        """Clip, then row, then message: a message never names what is not there.
+
+        Raises ClipStoreError, StoreError or BusError.
+        """
+        outlets = self._outlets
+        key = SegmentKey(self._broadcast, self.epoch, segment.seq)
+        clip = outlets.clips.write(key, segment.samples)
+        message = SegmentMessage(
+            key=key,
+            room=self._room,
+            start_ms=self.offset_ms + segment.start_ms,
+            end_ms=self.offset_ms + segment.end_ms,
+            at=at,
+            clip_uri=clip.uri,
+            clip_sha256=clip.sha256,
+            language=segment.language,
+        )
+        outlets.store.add_segment(message)
+        outlets.bus.publish(SEGMENTS, message)
+        self.segments += 1
+        seconds = (segment.end_ms - segment.start_ms) / 1000
+        outlets.metrics.vad_speech_seconds.inc(seconds)
+        outlets.metrics.segment_duration_seconds.observe(seconds)
+
+    def stretch(self, stretch: Stretch) -> None:
+        """Enter a stretch of the epoch into the ledger."""
+        begin, end = self.offset_ms + stretch.start_ms, self.offset_ms + stretch.end_ms
+        self._stretches.append(replace(stretch, start_ms=begin, end_ms=end))
+        self.end_ms = max(self.end_ms, end)
+        if stretch.kind is CoverageKind.HEARD or len(self._stretches) >= _STRETCHES_AT_ONCE:
+            self.flush()
+
+    def begin_epoch(self, lost_ms: int, reason: str) -> None:
+        """Go on after a broken connection; `lost_ms` passed without sound."""
+        self.epoch += 1
+        self.offset_ms = self.end_ms
+        if lost_ms > 0:
+            self.stretch(Stretch(0, lost_ms, CoverageKind.LOST, reason))
+            self.offset_ms = self.end_ms
+
+    def flush(self) -> None:
+        """Write the stretches that wait. Raises StoreError."""
+        waiting, self._stretches = self._stretches, []
+        if waiting:
+            self._outlets.store.add_stretches(self._broadcast, self.epoch, waiting)

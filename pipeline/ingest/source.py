@@ -1,0 +1,334 @@
+"""Opens files and live addresses with libav and gives their sound, 16 kHz mono, on the media clock.
+
+Memory stays constant however long a source runs. Only whitelisted containers and protocols are
+opened, so that an address or a playlist cannot reach other files of this machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.codec import CodecContext
+from av.container.input import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+
+from pipeline.errors import TingboError
+from pipeline.ingest import faults
+from pipeline.ingest.clock import FrameStamp, MediaClock, Tail
+from pipeline.ingest.resample import Resampling
+from pipeline.records import AudioChunk, CoverageKind, Gap, samples_to_ms
+
+REASON_CUT = "文件不完整，这一段没有声音数据"
+REASON_VIDEO_ONLY = "声音轨道已结束，只剩画面"
+REASON_BROKEN_OFF = "连接中断，这一段声音没有收到"
+
+# No subtitle, playlist, image or concat demuxers: text is not media, and a playlist on disk could
+# name other files.
+_FILE_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": (
+        "mov,matroska,webm,flv,live_flv,mpegts,mpeg,wav,w64,mp3,ogg,aac,flac,avi,asf,aiff,caf,amr"
+    ),
+}
+_ADDRESS_OPTIONS = {
+    "protocol_whitelist": (
+        "http,https,tcp,tls,crypto,rtmp,rtmps,rtmpt,rtmpts,ffrtmphttp,httpproxy"
+    ),
+    "format_whitelist": ("hls,flv,live_flv,mpegts,mov,matroska,webm,mp3,aac,ogg,wav,flac,mpeg"),
+}
+# Enough to see the sound of most live rooms at once; the full probe follows where it is not.
+# Not with fflags=nobuffer: that throws away the sound that was read for the probe.
+_QUICK_PROBE = {"probesize": "65536", "analyzeduration": "500000"}
+
+#: Containers whose declared track length can be believed.
+_EXACT_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "flac", "wav"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How long to wait for a source, and where files may lie."""
+
+    open_timeout_s: float
+    read_timeout_s: float
+    """Without new sound for this long, an open stream counts as stalled."""
+    allowed_dirs: tuple[Path, ...] | None = None
+    """Folders that files must lie in; None allows every file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source says about its sound."""
+
+    name: str
+    """As it may be printed: addresses without credentials and query."""
+    protocol: str
+    """`file` or the scheme."""
+    container: str
+    codec: str
+    sample_rate: int
+    """Hz, as declared."""
+    channels: int
+    duration_ms: int | None
+    """Declared length; None where there is none, as in a live room."""
+    live: bool
+    """An address without an end."""
+
+
+def open_source(url: str, options: SourceOptions) -> Source:
+    """Open a path or an http(s)/rtmp(s) address; use the result as a context manager.
+
+    Raises BadInputError for what cannot be heard as it is, MissingError for what this user may
+    not read, SourceUnreachableError for an address that does not answer with sound in time.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.lower() == "file":
+        path = Path(urlsplit(url).path if separator else url)
+        return _open_file(path, options)
+    if scheme.lower() not in faults.SCHEMES:
+        raise faults.unsupported_scheme(url, scheme)
+    return _open_address(url, options)
+
+
+class Source:
+    """An open recording or live room."""
+
+    def __init__(self, container: InputContainer, info: SourceInfo, options: SourceOptions) -> None:
+        self.info = info
+        self.failure: TingboError | None = None
+        """Why `read` ended early; None while it runs and after a clean end."""
+        self._container = container
+        self._track = _first_track(container)
+        self._options = options
+        origin_us = container.start_time if info.duration_ms is not None else None
+        longest_ms = info.duration_ms or 3_600_000
+        self._clock = MediaClock(origin_us, longest_ms)
+        self._resampling = Resampling(0)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file or connection."""
+        self._container.close()
+
+    def read(self) -> Iterator[AudioChunk | Gap]:
+        """The sound and its gaps in order, without overlap, from 0 on the media clock.
+
+        Does not raise when the source breaks: it gives a last gap where the length is known, ends,
+        and `failure` says why.
+        """
+        try:
+            for frame in self._frames():
+                yield from self._heard(frame)
+        except av.FFmpegError as error:
+            self.failure = self._fault(error)
+        except TingboError as error:
+            self.failure = error
+        # What was decoded before a failure is heard, not lost.
+        yield from self._drain(self._clock.position)
+        heard_ms = samples_to_ms(self._clock.position)
+        gaps = self._clock.finish(self._tails())
+        yield from gaps
+        if self.failure is None:
+            self.failure = self._shortfall(heard_ms, gaps)
+
+    def _heard(self, frame: AudioFrame) -> Iterator[AudioChunk | Gap]:
+        start = self._clock.position
+        gap = self._clock.place(_stamp(frame))
+        if gap is not None or not self._resampling.fits(frame):
+            yield from self._drain(start)
+            if gap is not None:
+                yield gap
+                start = gap.end_sample
+            self._resampling = Resampling(start)
+        yield from self._resampling.feed(frame)
+
+    def _drain(self, end_sample: int) -> Iterator[AudioChunk]:
+        yield from self._resampling.drain(end_sample)
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        heard_at = time.monotonic()
+        for packet in self._container.demux():
+            if packet.stream_index == self._track.index:
+                for frame in self._decoded(packet):
+                    yield frame
+                    heard_at = time.monotonic()  # after the yield: the consumer may take its time
+            # libav's own timeout starts anew with every packet, of pictures too.
+            if self.info.live and time.monotonic() - heard_at > self._options.read_timeout_s:
+                raise self._stalled()
+
+    def _decoded(self, packet: Packet[Stream]) -> list[AudioFrame]:
+        try:
+            frames = self._track.decode(packet)
+        except av.FFmpegError:
+            # One damaged packet is no end: the clock reports the hole at the next good one.
+            self._clock.damage()
+            return []
+        return [frame for frame in frames if frame.samples]
+
+    def _fault(self, error: av.FFmpegError) -> TingboError:
+        heard_ms = samples_to_ms(self._clock.position)
+        if self.info.protocol == "file":
+            return faults.broken(self.info.name, error, heard_ms)
+        if isinstance(error, av.error.ExitError):
+            return self._stalled()
+        return faults.interrupted(self.info.name, error, heard_ms)
+
+    def _stalled(self) -> TingboError:
+        heard_ms = samples_to_ms(self._clock.position)
+        return faults.stalled(self.info.name, heard_ms, self._options.read_timeout_s)
+
+    def _tails(self) -> Iterator[Tail]:
+        whole_us = self._container.duration
+        if not whole_us:
+            return
+        if self.info.protocol != "file":
+            if self.failure is not None:
+                yield Tail(self._start_us + whole_us, CoverageKind.LOST, REASON_BROKEN_OFF)
+            return
+        track_us = _track_length_us(self._container, self._track)
+        if track_us is not None:
+            yield Tail(self._start_us + track_us, CoverageKind.FAILED, REASON_CUT)
+            if self._container.streams.video:
+                yield Tail(self._start_us + whole_us, CoverageKind.LOST, REASON_VIDEO_ONLY)
+        elif self.failure is not None or not self._clock.started:
+            yield Tail(self._start_us + whole_us, CoverageKind.FAILED, REASON_CUT)
+
+    @property
+    def _start_us(self) -> int:
+        return self._container.start_time or 0
+
+    def _shortfall(self, heard_ms: int, gaps: tuple[Gap, ...]) -> TingboError | None:
+        if not self._clock.started:
+            return None if self.info.live else faults.undecodable(self.info.name)
+        for gap in gaps:
+            if gap.kind is CoverageKind.FAILED:
+                declared_ms = samples_to_ms(gap.end_sample)
+                return faults.cut_off(self.info.name, heard_ms, declared_ms)
+        return None
+
+
+def _open_file(path: Path, options: SourceOptions) -> Source:
+    refusal = faults.unusable_file(path, options.allowed_dirs)
+    if refusal is not None:
+        raise refusal
+    try:
+        # The prefix keeps a name such as "a:b.mp4" from being read as a protocol.
+        container = av.open(f"file:{path}", container_options=_FILE_OPTIONS)
+    except av.FFmpegError as error:
+        raise faults.file_fault(path) from error
+    return _source(container, str(path), "file", options)
+
+
+def _open_address(url: str, options: SourceOptions) -> Source:
+    container = _connect(url, options, _QUICK_PROBE)
+    if _needs_full_probe(container):
+        container.close()
+        container = _connect(url, options, {})
+    return _source(container, faults.shown(url), urlsplit(url).scheme.lower(), options)
+
+
+def _connect(url: str, options: SourceOptions, probe: dict[str, str]) -> InputContainer:
+    started = time.monotonic()
+    try:
+        return av.open(
+            url,
+            container_options=_ADDRESS_OPTIONS | probe,
+            timeout=(options.open_timeout_s, options.read_timeout_s),
+        )
+    except av.FFmpegError as error:
+        took_s = time.monotonic() - started
+        raise faults.address_fault(url, error, took_s, options.open_timeout_s) from error
+
+
+def _needs_full_probe(container: InputContainer) -> bool:
+    tracks = container.streams.audio
+    return not tracks or (_codec(tracks[0]) is not None and not tracks[0].rate)
+
+
+def _source(container: InputContainer, name: str, protocol: str, options: SourceOptions) -> Source:
+    try:
+        info = _info(container, name, protocol)
+    except TingboError:
+        container.close()
+        raise
+    return Source(container, info, options)
+
+
+def _info(container: InputContainer, name: str, protocol: str) -> SourceInfo:
+    if not container.streams.audio:
+        raise faults.no_sound(name, tuple(stream.type for stream in container.streams))
+    track = container.streams.audio[0]
+    codec = _codec(track)
+    if codec is None:
+        raise faults.no_decoder(name)
+    if not track.rate:
+        raise faults.unknown_rate(name, codec.name)
+    return SourceInfo(
+        name=name,
+        protocol=protocol,
+        container=container.format.name,
+        codec=codec.name,
+        sample_rate=track.rate,
+        channels=track.channels,
+        duration_ms=container.duration // 1000 if container.duration else None,
+        live=protocol != "file" and not container.duration,
+    )
+
+
+def _codec(stream: Stream) -> CodecContext | None:
+    # The stubs do not say that it is None where libav has no decoder.
+    return stream.codec_context
+
+
+def _first_track(container: InputContainer) -> AudioStream:
+    """The first audio track; every other stream is switched off and costs no reading."""
+    track = container.streams.audio[0]
+    # Two threads per room are a hundred for fifty rooms, and buy nothing for sound.
+    track.codec_context.thread_count = 1
+    for stream in container.streams:
+        if stream.index != track.index:
+            stream.discard = Discard.all
+    return track
+
+
+def _stamp(frame: AudioFrame) -> FrameStamp:
+    pts_us = None
+    if frame.pts is not None and frame.time_base is not None:
+        base: Fraction = frame.time_base
+        pts_us = frame.pts * base.numerator * 1_000_000 // base.denominator
+    return FrameStamp(pts_us, frame.samples, frame.sample_rate)
+
+
+def _track_length_us(container: InputContainer, track: AudioStream) -> int | None:
+    """Length of the track that the container vouches for, in µs; None where it only estimates."""
+    name = container.format.name
+    if name in _EXACT_LENGTH and track.duration is not None and track.time_base is not None:
+        return int(track.duration * track.time_base * 1_000_000)
+    if name.startswith("matroska"):
+        return _tagged_us(track.metadata.get("DURATION", ""))
+    if name == "flv":
+        return container.duration
+    return None
+
+
+def _tagged_us(text: str) -> int | None:
+    """Read Matroska's duration tag, e.g. 00:00:03.021000000."""
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = int(parts[0]), int(parts[1]), Fraction(parts[2])
+    except (IndexError, ValueError):
+        return None
+    return int((hours * 3600 + minutes * 60 + seconds) * 1_000_000)

@@ -1,0 +1,161 @@
+"""Opening a database, bringing its schema up to date, and saying in one sentence what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+
+from pipeline.errors import StoreError
+
+#: Revision of the newest migration; a test keeps it so.
+SCHEMA_REVISION = "0001"
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+#: How long a writer waits for another one (SQLite), in ms.
+_BUSY_MS = 30_000
+#: Any number of ours: it keeps two processes from migrating PostgreSQL at once.
+_MIGRATION_LOCK = 7_464_967_062
+
+
+class Database:
+    """A SQLite file in WAL mode or a PostgreSQL, with the newest schema. Threads may share it.
+
+    Raises StoreError when it cannot be opened or fails.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = sa.make_url(url)
+        except (ArgumentError, ValueError) as error:
+            raise StoreError(
+                "The database address is not understood: set database_url to "
+                "sqlite:///file or postgresql://user@host/name."
+            ) from error
+        self._place = parsed.render_as_string(hide_password=True)
+        with self._errors():
+            self._engine = self._open(parsed)
+        try:
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection to read from."""
+        with self._errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A connection to write with, committed at the end, rolled back after an error."""
+        # SQLite: taking the write lock at once avoids failing when a reader turns into a writer.
+        engine = self._engine.execution_options(tingbo_writes=True)
+        with self._errors(), engine.begin() as connection:
+            yield connection
+
+    def _open(self, url: sa.URL) -> sa.Engine:
+        if url.get_backend_name() == "sqlite":
+            return self._open_sqlite(url)
+        if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+            url = url.set(drivername="postgresql+psycopg")
+            return sa.create_engine(url, pool_pre_ping=True)
+        raise StoreError(
+            f"The database {self._place} is of a kind tingbo does not know: set database_url to "
+            "sqlite:///file or postgresql://user@host/name."
+        )
+
+    def _open_sqlite(self, url: sa.URL) -> sa.Engine:
+        try:
+            Path(url.database or ".").absolute().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder of the database {self._place} cannot be made ({error.strerror}): "
+                "set data_dir or database_url to a place you may write to."
+            ) from error
+        engine = sa.create_engine(url)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _migrate(self) -> None:
+        with self.read() as connection:
+            if _revision(connection) == SCHEMA_REVISION:
+                return
+        # Half a second of imports that an up-to-date database does not need.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        # Alembic reads % in options as a reference.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        with self.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise StoreError(
+                    f"The database {self._place} has schema {_revision(connection)}, which this "
+                    f"version of tingbo does not know ({SCHEMA_REVISION} is its newest): install "
+                    "a newer tingbo or choose another database_url."
+                ) from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise StoreError(
+                f"The database {self._place} refuses a row ({_reason(error)}): "
+                "add the broadcast and the segment it belongs to first."
+            ) from error
+        except DBAPIError as error:
+            raise StoreError(
+                f"The database {self._place} cannot be used ({_reason(error)}): "
+                "check that it runs, has space and may be written, or correct database_url."
+            ) from error
+        except (ArgumentError, sa.exc.TimeoutError) as error:
+            raise StoreError(
+                f"The database {self._place} cannot be used ({error}): correct database_url."
+            ) from error
+
+
+def _reason(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    # The driver must not begin transactions of its own: _begin_sqlite does.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "journal_mode = WAL",
+        # With WAL a killed process loses nothing, a power cut at most the last moments.
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("tingbo_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,37 @@
+"""Sums of the coverage ledger. Unheard time is never clean time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from pipeline.records import Coverage, CoverageKind, Stretch
+
+#: Where stretches overlap, the first of these counts: recognition may fail on what ingest heard.
+_WORST_FIRST = (
+    CoverageKind.FAILED,
+    CoverageKind.SHED,
+    CoverageKind.LOST,
+    CoverageKind.HEARD,
+    CoverageKind.MUSIC,
+    CoverageKind.SILENT,
+)
+
+
+def coverage_of(stretches: Iterable[Stretch]) -> Coverage:
+    """Sums in ms over stretches in any order; every ms counts once, as the worst said of it."""
+    edges = sorted(
+        edge
+        for stretch in stretches
+        for edge in ((stretch.start_ms, stretch.kind, 1), (stretch.end_ms, stretch.kind, -1))
+    )
+    sums: Counter[CoverageKind] = Counter()
+    open_: Counter[CoverageKind] = Counter()
+    before_ms = 0
+    for at_ms, kind, change in edges:
+        worst = next((one for one in _WORST_FIRST if open_[one] > 0), None)
+        if worst is not None:
+            sums[worst] += at_ms - before_ms
+        open_[kind] += change
+        before_ms = at_ms
+    return Coverage(**{f"{kind.value}_ms": sums[kind] for kind in CoverageKind})

@@ -1,0 +1,264 @@
+"""The store: what the stages write and read, each method one transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.codec import decode, encode
+from pipeline.records import (
+    Case,
+    CaseState,
+    Coverage,
+    CoverageKind,
+    Finding,
+    SegmentKey,
+    SegmentMessage,
+    Stretch,
+    Transcript,
+    Utterance,
+)
+from pipeline.store.cases import Opening, file_finding, finding_id, load_cases
+from pipeline.store.database import Database
+from pipeline.store.ledger import coverage_of
+from pipeline.store.rows import insert_new, key_columns, of_segment
+from pipeline.store.schema import (
+    broadcasts,
+    cases,
+    findings,
+    rooms,
+    segments,
+    stretches,
+    transcripts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is monitored."""
+
+    name: str
+    url: str
+    added_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One live session of a room."""
+
+    id: str
+    room: str
+    started_at: dt.datetime
+
+
+class Store:
+    """Records in SQLite or PostgreSQL. Threads may share it.
+
+    Every method commits before it returns, and writing the same thing twice changes nothing.
+    Raises StoreError when the database cannot be opened, fails or refuses a row.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_room(self, room: str, url: str, added_at: dt.datetime) -> None:
+        """Monitor `room`; a room that is there keeps its time and takes the new URL."""
+        with self._database.write() as connection:
+            row = {"name": room, "url": url, "added_at": added_at}
+            if not insert_new(connection, rooms, [row]):
+                connection.execute(sa.update(rooms).where(rooms.c.name == room).values(url=url))
+
+    def remove_room(self, room: str) -> bool:
+        """Monitor `room` no longer; its broadcasts stay. False when it was not there."""
+        with self._database.write() as connection:
+            return connection.execute(sa.delete(rooms).where(rooms.c.name == room)).rowcount > 0
+
+    def rooms(self) -> list[Room]:
+        """What is monitored, by name."""
+        return [
+            Room(row.name, row.url, row.added_at)
+            for row in self._rows(sa.select(rooms).order_by(rooms.c.name))
+        ]
+
+    def add_broadcast(self, room: str, broadcast: str, started_at: dt.datetime) -> None:
+        """Begin a broadcast; the first start counts."""
+        with self._database.write() as connection:
+            row = {"id": broadcast, "room": room, "started_at": started_at}
+            insert_new(connection, broadcasts, [row])
+
+    def broadcast(self, broadcast: str) -> Broadcast | None:
+        """The broadcast of this id; None when there is none."""
+        rows = self._rows(sa.select(broadcasts).where(broadcasts.c.id == broadcast))
+        return _broadcast(rows[0]) if rows else None
+
+    def broadcasts(self, limit: int = 100) -> list[Broadcast]:
+        """The latest broadcasts, newest first."""
+        order = (broadcasts.c.started_at.desc(), broadcasts.c.id)
+        query = sa.select(broadcasts).order_by(*order).limit(limit)
+        return [_broadcast(row) for row in self._rows(query)]
+
+    def add_segment(self, message: SegmentMessage) -> None:
+        """Store where a segment lies and its clip. Its broadcast must be there."""
+        columns = {item.name: getattr(message, item.name) for item in dataclasses.fields(message)}
+        with self._database.write() as connection:
+            insert_new(connection, segments, [columns | key_columns(columns.pop("key"))])
+
+    def segment(self, key: SegmentKey) -> SegmentMessage | None:
+        """The segment of this key; None when there is none."""
+        rows = self._rows(sa.select(segments).where(*of_segment(segments, key)))
+        return _segment(rows[0]) if rows else None
+
+    def segments(self, broadcast: str) -> list[SegmentMessage]:
+        """Segments of a broadcast in the order of the media clock."""
+        rows = self._of_broadcast(segments, broadcast)
+        return [_segment(row) for row in rows]
+
+    def untranscribed(self, broadcast: str) -> int:
+        """Number of segments that still wait for a transcript."""
+        has_text = sa.exists().where(
+            *(transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq"))
+        )
+        query = sa.select(sa.func.count()).select_from(segments)
+        return int(self._rows(query.where(segments.c.broadcast == broadcast, ~has_text))[0][0])
+
+    def add_transcript(self, key: SegmentKey, transcript: Transcript) -> None:
+        """Store what a segment was understood as; the first transcript counts."""
+        row = key_columns(key) | {
+            "start_ms": transcript.start_ms,
+            "end_ms": transcript.end_ms,
+            "record": encode(transcript),
+        }
+        with self._database.write() as connection:
+            insert_new(connection, transcripts, [row])
+
+    def transcript(self, key: SegmentKey) -> Transcript | None:
+        """What a segment was understood as; None while that is not known."""
+        rows = self._rows(sa.select(transcripts.c.record).where(*of_segment(transcripts, key)))
+        return decode(Transcript, rows[0][0]) if rows else None
+
+    def transcripts(self, broadcast: str) -> list[Transcript]:
+        """Transcripts of a broadcast in the order of the media clock, empty ones included."""
+        return [decode(Transcript, r.record) for r in self._of_broadcast(transcripts, broadcast)]
+
+    def utterances_before(self, broadcast: str, before_ms: int, window_ms: int) -> list[Utterance]:
+        """Utterances that start less than `window_ms` before `before_ms`, oldest first."""
+        start = transcripts.c.start_ms
+        rows = self._of_broadcast(
+            transcripts, broadcast, start >= before_ms - window_ms, start < before_ms
+        )
+        heard = [decode(Transcript, row.record) for row in rows]
+        return [Utterance(t.start_ms, t.end_ms, t.text, t.words) for t in heard if t.text]
+
+    def add_findings(self, key: SegmentKey, found: Iterable[Finding]) -> None:
+        """Store the findings of a segment; one that is there (same rule and span) stays."""
+        rows = [
+            key_columns(key)
+            | {
+                "id": finding_id(key, finding),
+                "start_ms": finding.start_ms,
+                "category": finding.category.value,
+                "subtype": finding.subtype,
+                "verdict": finding.verdict.value,
+                "record": encode(finding),
+            }
+            for finding in found
+        ]
+        with self._database.write() as connection:
+            insert_new(connection, findings, rows)
+
+    def findings(self, broadcast: str) -> list[Finding]:
+        """Findings of a broadcast in the order of the media clock."""
+        return [decode(Finding, row.record) for row in self._of_broadcast(findings, broadcast)]
+
+    def open_case(
+        self, opening: Opening, takes: Callable[[Finding], bool], opened_at: dt.datetime
+    ) -> tuple[Case, bool]:
+        """File a stored finding: its case, and whether the finding opened it (now or earlier).
+
+        The oldest case of the same broadcast, category and subtype whose opening finding satisfies
+        `takes` takes it in; without one the case `opening` begins.
+        """
+        with self._database.write() as connection:
+            case, opened = file_finding(connection, opening, takes, opened_at)
+            (loaded,) = load_cases(connection, [cases.c.id == case], 1)
+            return loaded, opened
+
+    def cases(
+        self, state: CaseState | None = None, limit: int = 100, broadcast: str | None = None
+    ) -> list[Case]:
+        """The first `limit` cases in the order they were opened, of one state and broadcast."""
+        where = [cases.c.state == state.value] if state else []
+        if broadcast is not None:
+            where.append(cases.c.broadcast == broadcast)
+        with self._database.read() as connection:
+            return load_cases(connection, where, limit)
+
+    def case(self, case: str) -> Case | None:
+        """The case of this id; None when there is none."""
+        with self._database.read() as connection:
+            found = load_cases(connection, [cases.c.id == case], 1)
+        return found[0] if found else None
+
+    def add_stretches(self, broadcast: str, epoch: int, found: Sequence[Stretch]) -> None:
+        """Enter stretches into the coverage ledger. A FAILED one overrides a HEARD one below it."""
+        rows = [
+            {
+                "broadcast": broadcast,
+                "epoch": epoch,
+                "start_ms": stretch.start_ms,
+                "end_ms": stretch.end_ms,
+                "kind": stretch.kind.value,
+                "reason": stretch.reason,
+            }
+            for stretch in found
+        ]
+        with self._database.write() as connection:
+            insert_new(connection, stretches, rows)
+
+    def stretches(self, broadcast: str) -> list[Stretch]:
+        """The coverage ledger of a broadcast as entered, in the order of the media clock."""
+        return [
+            Stretch(row.start_ms, row.end_ms, CoverageKind(row.kind), row.reason)
+            for row in self._of_broadcast(stretches, broadcast)
+        ]
+
+    def coverage(self, broadcast: str) -> Coverage:
+        """Sums of the coverage ledger of a broadcast, in ms."""
+        return coverage_of(self.stretches(broadcast))
+
+    def _of_broadcast(
+        self, table: sa.Table, broadcast: str, *where: sa.ColumnElement[bool]
+    ) -> Sequence[sa.Row[Any]]:
+        order = (table.c.start_ms, *table.primary_key.columns)
+        query = sa.select(table).where(table.c.broadcast == broadcast, *where)
+        return self._rows(query.order_by(*order))
+
+    def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with self._database.read() as connection:
+            return connection.execute(query).all()
+
+
+def _broadcast(row: sa.Row[Any]) -> Broadcast:
+    return Broadcast(row.id, row.room, row.started_at)
+
+
+def _segment(row: sa.Row[Any]) -> SegmentMessage:
+    key = SegmentKey(row.broadcast, row.epoch, row.seq)
+    columns = row._asdict()
+    rest = {name: columns[name] for name in columns if name not in ("broadcast", "epoch", "seq")}
+    return SegmentMessage(key=key, **rest)
