@@ -39,8 +39,9 @@ def alerts(bus: Bus, store: Store, finished: Callable[[], bool]) -> Iterator[Ale
     while True:
         if time.monotonic() - trimmed > _TRIM_S:
             trimmed = time.monotonic()
-            for stream in (SEGMENTS, TRANSCRIPTS, CASES):
-                bus.trim(stream)
+            bus.trim(SEGMENTS)
+            bus.trim(TRANSCRIPTS)
+            bus.trim(CASES)
         done = finished() and _idle(bus)
         batch = bus.read_batch(CASES, GROUP, consumer, 16, _WAIT_MS)
         for delivery in batch:

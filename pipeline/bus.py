@@ -337,9 +337,11 @@ class Bus:
             # Someone deleted entries by hand, and the server lost count.
             lag = len(self._redis.xrange(stream.key, after, "+", _COUNTED))
         oldest = [_id(id_) for id_, _ in self._redis.xrange(stream.key, after, "+", 1)]
-        if info["pending"]:
-            oldest.append(_id(self._redis.xpending(stream.key, group)["min"]))
-        return Backlog(lag, info["pending"], self._age_s(min(oldest)) if oldest else 0.0)
+        # Asked separately, what was pending a moment ago may be acknowledged by now.
+        pending = self._redis.xpending(stream.key, group)
+        if pending["pending"]:
+            oldest.append(_id(pending["min"]))
+        return Backlog(lag, pending["pending"], self._age_s(min(oldest)) if oldest else 0.0)
 
     def _age_s(self, id_: tuple[int, int]) -> float:
         seconds, microseconds = self._redis.time()

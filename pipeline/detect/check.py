@@ -1,0 +1,126 @@
+"""`tingbo check`: lines of text in, each line with its findings out, in order and without loss."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from pipeline.codec import plain
+from pipeline.detect.engine import detect
+from pipeline.detect.pack import RulePack
+from pipeline.errors import BadInputError
+from pipeline.records import Finding, Utterance
+
+#: A line longer than this, in bytes, is refused: it is no utterance, and memory stays constant.
+MAX_LINE_BYTES = 16 * 1024 * 1024
+
+#: A line without a time is taken to last this long per character, and at least this long.
+MS_PER_CHARACTER = 220
+_MIN_LINE_MS = 800
+
+#: Characters kept of an earlier line as context, and lines kept.
+_CONTEXT_CHARACTERS = 500
+_CONTEXT_LINES = 120
+
+_TIMED = re.compile(r"\s*(\d{1,12})\t(.*)", re.DOTALL)
+_UNTIMED = re.compile(r"\s*[^\s\d][^\t]*\t")
+
+_KEYS = ("category", "subtype", "rule", "score", "verdict", "span", "evidence", "why")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLine:
+    """One line of the input with what was found in it."""
+
+    line: int
+    """Counts from 1."""
+    start_ms: int
+    """As given, else estimated from the length of the lines before."""
+    text: str
+    """Without the time and the line end; spans count in it."""
+    findings: tuple[Finding, ...]
+    error: str = ""
+    """What was wrong with the line, one sentence; the line was read as well as it could be."""
+
+    def plain(self) -> dict[str, Any]:
+        """The object of one line of `tingbo check --json`."""
+        findings = [plain(finding) for finding in self.findings]
+        return {
+            "line": self.line,
+            "start_ms": self.start_ms,
+            "text": self.text,
+            "findings": [{key: finding[key] for key in _KEYS} for finding in findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    time: int | None
+    text: str
+    error: str
+
+
+def check_lines(
+    stream: BinaryIO, pack: RulePack, *, independent: bool, on: dt.date
+) -> Iterator[CheckedLine]:
+    """Every line of a UTF-8 stream with its findings, in constant memory.
+
+    A line is TEXT or START_MS<TAB>TEXT. Consecutive lines are one broadcast, unless `independent`;
+    a line whose time goes back has the lines before that time as context. A line that is not UTF-8
+    or has other columns is read as well as possible and carries an `error`. Raises BadInputError
+    only for a line over MAX_LINE_BYTES.
+    """
+    context: deque[Utterance] = deque(maxlen=_CONTEXT_LINES)
+    clock = 0
+    for line in _lines(stream):
+        start = clock if line.time is None else line.time
+        clock = start + max(_MIN_LINE_MS, len(line.text) * MS_PER_CHARACTER)
+        utterance = Utterance(start, clock, line.text)
+        findings = detect(pack, utterance, context, on)
+        yield CheckedLine(line.number, start, line.text, findings, line.error)
+        if not independent:
+            context.append(Utterance(start, clock, line.text[-_CONTEXT_CHARACTERS:]))
+
+
+def _lines(stream: BinaryIO) -> Iterator[_Line]:
+    offset = 0
+    number = 0
+    while raw := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            raise BadInputError(
+                f"Line {number} is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB: "
+                "put one utterance on a line."
+            )
+        yield _line(number, raw, offset)
+        offset += len(raw)
+
+
+def _line(number: int, raw: bytes, offset: int) -> _Line:
+    error = ""
+    body = raw.removesuffix(b"\n").removesuffix(b"\r")
+    if number == 1:
+        body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        at = fault.start + (3 if number == 1 and raw.startswith(b"\xef\xbb\xbf") else 0)
+        text = body.decode("utf-8", errors="replace")
+        error = (
+            f"Line {number} is not UTF-8: byte 0x{raw[at]:02x} at offset {at} of the line "
+            f"(byte {offset + at} of the input); convert the input to UTF-8."
+        )
+    timed = _TIMED.fullmatch(text)
+    if timed:
+        return _Line(number, int(timed[1]), timed[2], error)
+    if not error and _UNTIMED.match(text):
+        error = (
+            f"Line {number} has a tab but does not begin with a time in milliseconds, and was "
+            "read whole; write START_MS<TAB>TEXT or the text alone."
+        )
+    return _Line(number, None, text, error)

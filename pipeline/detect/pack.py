@@ -1,0 +1,115 @@
+"""A rule pack as it is in memory: frozen, compiled, with version and content hash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.detect.acts import SpeechAct
+from pipeline.detect.basis import BasisBook
+from pipeline.detect.patterns import Pattern
+from pipeline.records import Category
+
+
+@dataclass(frozen=True, slots=True)
+class FlagExample:
+    """A text that a rule must flag, and the characters it must point at."""
+
+    text: str
+    span_text: str
+    earlier: tuple[str, ...] = ()
+    """Utterances said before it, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassExample:
+    """A text that a rule must let pass."""
+
+    text: str
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One construction that is suspicious, why, and what it rests on."""
+
+    id: str
+    category: Category
+    subtype: str
+    severity: int
+    """1 to 4: light, serious, very serious, extremely serious."""
+    score: float
+    """Uncalibrated prior of the author, 0 to 1: how often a match is a violation."""
+    patterns: tuple[Pattern, ...]
+    earlier: tuple[Pattern, ...]
+    """Where given, one of these must stand in an earlier utterance."""
+    within_ms: int
+    """How long before this one that utterance may begin."""
+    compare: tuple[tuple[str, str], ...]
+    """Named numbers of which the first must be greater; an unclear number satisfies it."""
+    exceptions: re.Pattern[str] | None
+    """Words around the match that make it harmless."""
+    excused_by: tuple[SpeechAct, ...]
+    target: str
+    why: str
+    basis: tuple[str, ...]
+    facts_to_check: tuple[str, ...]
+    suggestion: str
+    flag: tuple[FlagExample, ...]
+    passes: tuple[PassExample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorIndex:
+    """Words → the patterns that can match only where one of them stands."""
+
+    rules: Mapping[str, tuple[tuple[int, int], ...]]
+    """Anchor → (rule, pattern) numbers."""
+    lengths: Mapping[str, tuple[int, ...]]
+    """First character of an anchor → lengths of the anchors that begin with it."""
+
+    def candidates(self, text: str) -> list[tuple[int, int]]:
+        """(rule, pattern) numbers whose anchor stands in `text`, in the order of the pack."""
+        found: set[tuple[int, int]] = set()
+        rules, lengths = self.rules, self.lengths
+        for start, character in enumerate(text):
+            for length in lengths.get(character, ()):
+                hit = rules.get(text[start : start + length])
+                if hit is not None:
+                    found.update(hit)
+        return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class RulePack:
+    """Every rule, ready to match."""
+
+    version: str
+    content_hash: str
+    """SHA-256 over the names and contents of its files, hexadecimal."""
+    rules: tuple[Rule, ...]
+    acts: Mapping[str, SpeechAct]
+    basis: BasisBook
+    index: AnchorIndex
+
+    @property
+    def label(self) -> str:
+        """Version and the beginning of the hash, as findings carry them."""
+        return f"{self.version}+{self.content_hash[:12]}"
+
+
+def index_of(rules: tuple[Rule, ...]) -> AnchorIndex:
+    """The index over the patterns of `rules`."""
+    by_word: dict[str, set[tuple[int, int]]] = {}
+    for rule_number, rule in enumerate(rules):
+        for pattern_number, pattern in enumerate(rule.patterns):
+            for word in pattern.anchors:
+                by_word.setdefault(word, set()).add((rule_number, pattern_number))
+    lengths: dict[str, set[int]] = {}
+    for word in by_word:
+        lengths.setdefault(word[0], set()).add(len(word))
+    return AnchorIndex(
+        {word: tuple(sorted(numbers)) for word, numbers in by_word.items()},
+        {character: tuple(sorted(found)) for character, found in lengths.items()},
+    )

@@ -1,0 +1,210 @@
+"""TOML tables of a rule pack → rules, speech acts, word classes, provisions.
+
+Everything here raises FieldError or PatternError; lexicon.py adds the file and the line.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.detect.acts import Case, SpeechAct
+from pipeline.detect.basis import BasisBook, Provision
+from pipeline.detect.fields import FieldError, Fields
+from pipeline.detect.normalize import normal_form
+from pipeline.detect.pack import FlagExample, PassExample, Rule
+from pipeline.detect.patterns import (
+    Classes,
+    Pattern,
+    compile_alternatives,
+    compile_ending,
+    compile_pattern,
+)
+from pipeline.records import Basis, Category
+
+_KINDS = ("law", "regulation", "interpretation", "platform_rule")
+_TARGETS = ("own", "other_channel", "peer", "peers", "platform", "audience", "none")
+_MIN_EXAMPLES = 3
+#: No rule may look further back than this, in seconds: it is what the workers read as context.
+MAX_WITHIN_S = 120
+_COMPARISON = re.compile(r"(\w+) > (\w+)")
+_SUBTYPE = re.compile(r"[PDSE]\d\d")
+_INCLUDE = re.compile(r"\[(\w+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the rules of a pack refer to."""
+
+    classes: Classes
+    acts: Mapping[str, SpeechAct]
+    basis: BasisBook
+
+
+def read_classes(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Word classes in normal form; "[name]" in a class includes another one."""
+    fields = Fields(table)
+    raw = Fields(fields.table("classes"))
+    words = {name: raw.texts(name, 1) for name in raw.names()}
+    fields.finish()
+    return {name: tuple(sorted(_words(name, words, ()))) for name in words}
+
+
+def _words(name: str, words: Mapping[str, tuple[str, ...]], path: tuple[str, ...]) -> set[str]:
+    if name in path:
+        raise FieldError(f"class {name} includes itself")
+    if name not in words:
+        raise FieldError(f"class {path[-1]} includes the unknown class {name}")
+    found: set[str] = set()
+    for word in words[name]:
+        include = _INCLUDE.fullmatch(word)
+        if include:
+            found |= _words(include[1], words, (*path, name))
+        elif normal := normal_form(word):
+            found.add(normal)
+        else:
+            raise FieldError(f"class {name} has {word!r}, which is never matched")
+    return found
+
+
+def read_act(table: Any, classes: Classes) -> SpeechAct:
+    """A speech act with its cases."""
+    fields = Fields(table)
+    name = fields.text("name")
+    cases = fields.each("case", 1, lambda item: _case(item, classes))
+    fields.finish()
+    return SpeechAct(name, cases)
+
+
+def _case(table: Any, classes: Classes) -> Case:
+    fields = Fields(table)
+    parts = {
+        key: compile_alternatives(fields.texts(key), classes)
+        for key in ("inside", "after", "around", "unless")
+    }
+    before = compile_ending(fields.texts("before"), classes)
+    fields.finish()
+    if before is None and not any(parts[key] for key in ("inside", "after", "around")):
+        raise FieldError("needs before, inside, after or around")
+    return Case(before=before, **parts)
+
+
+def read_provision(table: Any) -> Provision:
+    """One version of one article."""
+    fields = Fields(table)
+    basis = Basis(
+        fields.text("id"),
+        fields.text("title"),
+        fields.text("article"),
+        fields.date("effective_from"),
+        fields.maybe_date("effective_to"),
+    )
+    provision = Provision(
+        basis,
+        fields.choice("kind", _KINDS),
+        fields.text("summary"),
+        fields.text("link", ""),
+        fields.date("checked_on"),
+    )
+    fields.finish()
+    if basis.effective_to is not None and basis.effective_to <= basis.effective_from:
+        raise FieldError("effective_to must be after effective_from")
+    return provision
+
+
+def read_rule(table: Any, category: Category, shared: Shared) -> Rule:
+    """A rule, compiled, with everything it names checked."""
+    fields = Fields(table)
+    rule = Rule(
+        id=fields.text("id"),
+        category=category,
+        subtype=_subtype(fields.text("subtype")),
+        severity=fields.whole("severity", 1, 4),
+        score=fields.share("score"),
+        patterns=_patterns(fields, "patterns", 1, shared.classes),
+        earlier=_patterns(fields, "earlier", 0, shared.classes),
+        within_ms=fields.whole("within_s", 1, MAX_WITHIN_S, 60) * 1000,
+        compare=fields.each("compare", 0, _comparison),
+        exceptions=compile_alternatives(fields.texts("exceptions"), shared.classes),
+        excused_by=_acts(fields, shared.acts),
+        target=fields.choice("target", _TARGETS, "none"),
+        why=_why(fields.text("why")),
+        basis=_basis(fields, shared.basis),
+        facts_to_check=fields.texts("facts_to_check", 1),
+        suggestion=fields.text("suggestion"),
+        flag=fields.each("flag", _MIN_EXAMPLES, _flag),
+        passes=fields.each("pass", _MIN_EXAMPLES, _pass),
+    )
+    fields.finish()
+    _check_names(rule)
+    return rule
+
+
+def _subtype(text: str) -> str:
+    if not _SUBTYPE.fullmatch(text):
+        raise FieldError(f"subtype is {text!r}, not a letter of PDSE and two digits")
+    return text
+
+
+def _patterns(fields: Fields, key: str, at_least: int, classes: Classes) -> tuple[Pattern, ...]:
+    return tuple(compile_pattern(source, classes) for source in fields.texts(key, at_least))
+
+
+def _comparison(value: Any) -> tuple[str, str]:
+    found = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise FieldError(f'{value!r} is not of the form "high > low"')
+    return found[1], found[2]
+
+
+def _check_names(rule: Rule) -> None:
+    """A comparison that no match can fill would silently hold for ever."""
+    names = {name for pattern in (*rule.patterns, *rule.earlier) for name in pattern.names}
+    for name in (name for pair in rule.compare for name in pair):
+        if name not in names:
+            raise FieldError(f"compare names {name}, which no pattern has")
+
+
+def _acts(fields: Fields, acts: Mapping[str, SpeechAct]) -> tuple[SpeechAct, ...]:
+    """The acts that excuse a rule: all of the pack, but for those in `not_excused_by`."""
+    excluded = fields.texts("not_excused_by")
+    for name in excluded:
+        if name not in acts:
+            raise FieldError(f"not_excused_by names the unknown act {name}")
+    return tuple(act for name, act in acts.items() if name not in excluded)
+
+
+def _why(text: str) -> str:
+    names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    if names - {"evidence"}:
+        raise FieldError("why may name {evidence} only")
+    return text
+
+
+def _basis(fields: Fields, book: BasisBook) -> tuple[str, ...]:
+    ids = fields.texts("basis", 1)
+    for id_ in ids:
+        if id_ not in book.versions:
+            raise FieldError(f"basis names {id_}, which basis.toml does not have")
+    return ids
+
+
+def _flag(value: Any) -> FlagExample:
+    fields = Fields(value)
+    example = FlagExample(fields.text("text"), fields.text("span_text"), fields.texts("earlier"))
+    fields.finish()
+    if example.span_text not in example.text:
+        raise FieldError(f"span_text {example.span_text!r} is not in the text")
+    return example
+
+
+def _pass(value: Any) -> PassExample:
+    if isinstance(value, str):
+        return PassExample(value)
+    fields = Fields(value)
+    example = PassExample(fields.text("text"), fields.texts("earlier"))
+    fields.finish()
+    return example

@@ -1,0 +1,183 @@
+"""The detection worker: transcript messages become finding rows, cases and case messages."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+
+from pipeline.bus import Bus, consumer_name
+from pipeline.detect.engine import CONTEXT_MS, detect
+from pipeline.detect.lexicon import load_rule_pack
+from pipeline.detect.pack import RulePack
+from pipeline.errors import BadInputError, BusError
+from pipeline.metrics import Metrics
+from pipeline.records import (
+    CaseMessage,
+    CoverageKind,
+    Finding,
+    SegmentKey,
+    Stretch,
+    Transcript,
+    TranscriptMessage,
+    Utterance,
+)
+from pipeline.review import file_findings
+from pipeline.store import Store
+from pipeline.streams import CASES, TRANSCRIPTS, Delivery
+
+log = logging.getLogger(__name__)
+
+#: Consumer group of the detection workers on the stream `transcripts`.
+GROUP = "detect"
+
+_BATCH = 32
+_IDLE_MS = 500
+_PAUSE_SECONDS = 1.0
+#: The law of the day is that of Beijing.
+_BEIJING = dt.timezone(dt.timedelta(hours=8))
+_GIVEN_UP = "这一段的转写没有判完,已放弃"
+
+
+def utc_now() -> dt.datetime:
+    """The wall time, aware and in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """An utterance and what is known of the broadcast around it."""
+
+    utterance: Utterance
+    around: Sequence[Utterance]
+    """What was said within CONTEXT_MS before and after it, in order, itself included."""
+    on: dt.date
+
+    def findings(self, pack: RulePack) -> tuple[Finding, ...]:
+        """What the utterance means."""
+        return self._detect(pack, self.utterance, self.around)
+
+    def completed(self, pack: RulePack) -> Iterator[tuple[Utterance, list[Finding]]]:
+        """Utterances that came before this one though said after it, with what it adds to them."""
+        start = self.utterance.start_ms
+        without = [item for item in self.around if item.start_ms != start]
+        for follower in self.around:
+            if follower.start_ms > start:
+                known = self._detect(pack, follower, without)
+                found = self._detect(pack, follower, self.around)
+                added = [finding for finding in found if finding not in known]
+                if added:
+                    yield follower, added
+
+    def _detect(
+        self, pack: RulePack, utterance: Utterance, around: Sequence[Utterance]
+    ) -> tuple[Finding, ...]:
+        context = [item for item in around if item.start_ms < utterance.start_ms]
+        return detect(pack, utterance, context, self.on)
+
+
+class DetectWorker:
+    """One of the workers that share the stream `transcripts`.
+
+    A transcript is acknowledged when its findings are stored, filed and published. Its context is
+    read from SQL, so the order of arrival does not matter: what was said within CONTEXT_MS after it
+    and came earlier is judged again.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        metrics: Metrics,
+        stop: threading.Event,
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        """Raises RulePackError when the bundled rules are refused."""
+        self._pack = load_rule_pack()
+        self._bus = bus
+        self._store = store
+        self._metrics = metrics
+        self._stop = stop
+        self._now = now
+        self._consumer = consumer_name()
+
+    def run(self) -> None:
+        """Work until `stop` is set; the batch in hand is finished, what was not read stays."""
+        while not self._stop.is_set():
+            try:
+                self.step()
+            except Exception:
+                # Unacknowledged transcripts come back: to this worker or to another.
+                log.exception("A batch of transcripts failed; it will be delivered again")
+                self._metrics.worker_failures.labels("detect").inc()
+                self._stop.wait(_PAUSE_SECONDS)
+        try:
+            self._bus.leave(TRANSCRIPTS, GROUP, self._consumer)
+        except BusError as error:
+            log.warning("%s", error)
+
+    def step(self) -> int:
+        """Read one batch and see it through; the number of transcripts read."""
+        batch = self._bus.read_batch(
+            TRANSCRIPTS, GROUP, self._consumer, _BATCH, _IDLE_MS, given_up=self._give_up
+        )
+        keys = {delivery.record.key for delivery in batch}
+        for delivery in batch:
+            self._handle(delivery.record, keys)
+            self._bus.ack(TRANSCRIPTS, GROUP, [delivery.id])
+        return len(batch)
+
+    def _handle(self, message: TranscriptMessage, batch: Set[SegmentKey]) -> None:
+        transcript = self._store.transcript(message.key)
+        if transcript is None:
+            raise BadInputError(
+                f"Transcript {message.key} was announced and is not stored: check the database."
+            )
+        if transcript.text:
+            heard = self._heard(message, transcript)
+            self._file(message, message.key, transcript.text, heard.findings(self._pack))
+            for follower, added in heard.completed(self._pack):
+                # Those of this batch have their own turn.
+                for key in self._keys_at(message.key.broadcast, follower.start_ms) - batch:
+                    self._file(message, key, follower.text, added)
+        waited = max(0.0, (self._now() - message.at).total_seconds())
+        self._metrics.stage_latency_seconds.labels("detect").observe(waited)
+
+    def _heard(self, message: TranscriptMessage, transcript: Transcript) -> _Heard:
+        around = self._store.utterances_before(
+            message.key.broadcast, transcript.start_ms + CONTEXT_MS, 2 * CONTEXT_MS
+        )
+        utterance = Utterance(
+            transcript.start_ms, transcript.end_ms, transcript.text, transcript.words
+        )
+        return _Heard(utterance, around, message.at.astimezone(_BEIJING).date())
+
+    def _keys_at(self, broadcast: str, start_ms: int) -> set[SegmentKey]:
+        segments = self._store.segments(broadcast)
+        return {segment.key for segment in segments if segment.start_ms == start_ms}
+
+    def _file(
+        self, message: TranscriptMessage, key: SegmentKey, text: str, found: Sequence[Finding]
+    ) -> None:
+        if not found:
+            return
+        for finding in found:
+            self._metrics.findings.labels(finding.category.value, finding.verdict.value).inc()
+        now = self._now()
+        for case in file_findings(self._store, key, text, found, now):
+            self._bus.publish(CASES, CaseMessage(case.id, message.room, case.broadcast, message.at))
+            # A repeated message announces a case again; it was opened once.
+            if case.opened_at == now:
+                waited = max(0.0, (case.opened_at - case.heard_at).total_seconds())
+                verdict = case.finding.verdict.value
+                self._metrics.alert_latency_seconds.labels(verdict).observe(waited)
+
+    def _give_up(self, delivery: Delivery[TranscriptMessage], _reason: str) -> None:
+        """Enter what was never judged as FAILED, so that it does not look clean."""
+        key = delivery.record.key
+        segment = self._store.segment(key)
+        if segment is not None:
+            stretch = Stretch(segment.start_ms, segment.end_ms, CoverageKind.FAILED, _GIVEN_UP)
+            self._store.add_stretches(key.broadcast, key.epoch, [stretch])

@@ -1,0 +1,167 @@
+"""`tingbo check`: the JSON contract, times, context, and input that is not as it should be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.detect import CheckedLine, RulePack, check_lines, load_rule_pack
+from pipeline.detect.check import MAX_LINE_BYTES
+from pipeline.errors import BadInputError
+
+TODAY = dt.date(2026, 11, 22)
+PACK = load_rule_pack()
+
+
+def checked(data: str | bytes, *, independent: bool = False) -> list[CheckedLine]:
+    """The lines of `data`, checked."""
+    raw = data.encode() if isinstance(data, str) else data
+    return list(check_lines(io.BytesIO(raw), PACK, independent=independent, on=TODAY))
+
+
+def test_a_line_is_the_object_of_the_contract() -> None:
+    """Exactly the keys of design.md, in input order, also for clean lines."""
+    first, second = (line.plain() for line in checked("大家好\n1500\t加我绿泡泡\n"))
+    assert first == {"line": 1, "start_ms": 0, "text": "大家好", "findings": []}
+    assert (second["line"], second["start_ms"], second["text"]) == (2, 1500, "加我绿泡泡")
+    (finding,) = second["findings"]
+    assert finding == {
+        "category": "off_platform_solicitation",
+        "subtype": "S01",
+        "rule": "S01-add-contact",
+        "score": 0.9,
+        "verdict": "block",
+        "span": [0, 5],
+        "evidence": "加我绿泡泡",
+        "why": {
+            "text": "“加我绿泡泡”:直接给出或者索要站外联系方式",
+            "words": ["加", "我", "绿泡泡"],
+            "context": [],
+        },
+    }
+    json.dumps([first, second])
+
+
+def test_lines_are_one_broadcast_unless_independent() -> None:
+    """The comparator of one line and the price of the next are put together, or are not."""
+    data = "这件大衣商场专柜卖两千六一件\n今天在咱们直播间三百九十九\n"
+    assert [len(line.findings) for line in checked(data)] == [0, 1]
+    assert [len(line.findings) for line in checked(data, independent=True)] == [0, 0]
+
+
+def test_times_decide_what_is_context() -> None:
+    """Two minutes later the comparator is forgotten; a time that goes back is taken as it is."""
+    late = "0\t商场专柜卖两千六\n200000\t今天在咱们直播间三百九十九\n"
+    assert [len(line.findings) for line in checked(late)] == [0, 0]
+    back = "9000\t商场专柜卖两千六\n1000\t今天在咱们直播间三百九十九\n"
+    assert [(line.start_ms, len(line.findings)) for line in checked(back)] == [(9000, 0), (1000, 0)]
+
+
+def test_a_line_without_time_follows_the_line_before() -> None:
+    """Estimated by length, so that context has a reach."""
+    assert [line.start_ms for line in checked("一二三四五六七八九十\n好\n好\n")] == [0, 2200, 3000]
+
+
+@pytest.mark.parametrize(
+    ("data", "texts"),
+    [
+        ("一\n\n二", ["一", "", "二"]),
+        ("一\r\n二\r\n", ["一", "二"]),
+        ("\ufeff一\n", ["一"]),
+        ("", []),
+        ("\n", [""]),
+        ("12\t\n", [""]),
+        ("   \n", ["   "]),
+        ("加\x00我\x1b\u202e微信\n", ["加\x00我\x1b\u202e微信"]),
+        ("99999999999999\n", ["99999999999999"]),
+        ("一\u2028二\u0085三\n", ["一\u2028二\u0085三"]),
+    ],
+)
+def test_no_line_is_dropped_or_invented(data: str, texts: list[str]) -> None:
+    """Only a line feed ends a line, and the text is kept as it is."""
+    lines = checked(data)
+    assert [line.text for line in lines] == texts
+    assert [line.line for line in lines] == list(range(1, len(texts) + 1))
+
+
+def test_a_line_that_is_not_utf8_is_read_and_named() -> None:
+    """The error names line and byte; the line and those after it are still judged."""
+    lines = checked("好的\n".encode() + b"\xff\xfe" + "加我绿泡泡\n好\n".encode())
+    assert [line.line for line in lines] == [1, 2, 3]
+    assert lines[1].error == (
+        "Line 2 is not UTF-8: byte 0xff at offset 0 of the line (byte 7 of the input); "
+        "convert the input to UTF-8."
+    )
+    assert [finding.evidence for finding in lines[1].findings] == ["加我绿泡泡"]
+    assert (lines[0].error, lines[2].error) == ("", "")
+
+
+def test_the_byte_is_named_right_after_a_byte_order_mark() -> None:
+    """The mark counts as bytes of the input."""
+    (line,) = checked(b"\xef\xbb\xbfab\xff\n")
+    assert "byte 0xff at offset 5 of the line (byte 5 of the input)" in line.error
+
+
+def test_a_table_with_other_columns_is_told() -> None:
+    """A TSV whose first column is no time is read whole and says so."""
+    (line,) = checked("加我绿泡泡\tOFFS\tS01\n")
+    assert line.text == "加我绿泡泡\tOFFS\tS01"
+    assert "Line 1 has a tab but does not begin with a time" in line.error
+    assert len(line.findings) == 1
+
+
+def test_a_line_without_end_is_refused() -> None:
+    """Memory stays bounded whatever the input."""
+    data = b"a" * (MAX_LINE_BYTES + 1)
+    with pytest.raises(BadInputError, match="Line 1 is longer than 16 MiB"):
+        checked(data)
+
+
+def test_a_megabyte_on_one_line_is_judged() -> None:
+    """A whole transcript pasted as one line is slow to read, not to judge."""
+    (line,) = checked("今天给大家看看这款面霜质地很软" * 25_000 + "加我绿泡泡")
+    assert line.findings[-1].evidence == "加我绿泡泡"
+
+
+def test_memory_does_not_grow_with_the_input(pack: RulePack) -> None:
+    """Once the caches are full, more lines need no more memory."""
+
+    class Lines(io.BytesIO):
+        """Lines that are made as they are read."""
+
+        def __init__(self, count: int) -> None:
+            super().__init__()
+            self.left = count
+
+        def readline(self, _size: int | None = -1, /) -> bytes:
+            self.left -= 1
+            return f"好{self.left}\n".encode() if self.left >= 0 else b""
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        stream = Lines(count)
+        for _ in check_lines(stream, pack, independent=False, on=TODAY):
+            pass
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    few = peak(2100)
+    assert peak(2700) < few * 1.2 + 100_000
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_give_one_result_a_line(data: bytes) -> None:
+    """Whatever is piped in, every line comes out once, in order."""
+    expected = data.count(b"\n") + bool(data.rpartition(b"\n")[2])
+    lines = checked(data)
+    assert [line.line for line in lines] == list(range(1, expected + 1))
+    for line in lines:
+        json.dumps(line.plain()).encode()
