@@ -1,0 +1,429 @@
+"""The command line. Results go to stdout, progress and logs to stderr.
+
+Exit codes: 0 nothing found, 1 findings, 2 bad input or usage, 3 something is missing here,
+4 source unreachable.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from pipeline import __version__
+from pipeline.errors import BadInputError, ExitCode, MissingError, TingboError
+from pipeline.settings import Settings, load_settings
+
+_EPILOG = (
+    "Exit codes: 0 nothing found · 1 findings · 2 bad input or usage · "
+    "3 something is missing here · 4 source unreachable."
+)
+
+app = typer.Typer(
+    help="tingbo (听播) listens to live rooms and finds what a host must not say.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+cases_app = typer.Typer(help="The review queue.", no_args_is_help=True)
+rules_app = typer.Typer(help="Rule packs.", no_args_is_help=True)
+app.add_typer(cases_app, name="cases")
+app.add_typer(rules_app, name="rules")
+
+AsrOption = Annotated[
+    str | None,
+    typer.Option(
+        "--asr",
+        metavar="MODEL",
+        help='Speech model: "demo" (bundled, synthetic speech only), a faster-whisper name such '
+        "as small or large-v3-turbo, or a folder.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu or cuda.", metavar="DEVICE")
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+JsonLinesFlag = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line, in input order, clean lines too.")
+]
+UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line; every TingboError is one sentence on stderr and its exit code."""
+    try:
+        code = app(args=argv, standalone_mode=False)
+    except TingboError as error:
+        err.print(str(error), style="red", markup=False)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has enough
+        sys.stderr.close()
+        sys.exit(ExitCode.CLEAN)
+    except TyperException as error:  # a usage error
+        err.print(f"{error.format_message()} See `tingbo --help`.", style="red", markup=False)
+        sys.exit(ExitCode.BAD_INPUT)
+    sys.exit(code or ExitCode.CLEAN)
+
+
+def _settings(*, asr: str | None = None, device: str | None = None) -> Settings:
+    from dataclasses import replace
+
+    from pipeline.settings import checked
+
+    given = {k: v for k, v in (("asr_model", asr), ("device", device)) if v is not None}
+    return replace(load_settings(), **checked(given))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    *,
+    version: Annotated[  # noqa: ARG001 -- answered by its callback
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", callback=_version, is_eager=True
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to stderr.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@app.command(epilog=_EPILOG)
+def check(
+    file: Annotated[str, typer.Argument(help="Text file, or - for standard input.")] = "-",
+    *,
+    as_json: JsonLinesFlag = False,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="Lines have no context from lines before.")
+    ] = False,
+) -> None:
+    """Check text: one utterance a line, or START_MS<TAB>TEXT; consecutive lines are one broadcast.
+
+    Example: echo 专柜九百八今天九十九 | tingbo check
+    """
+    from pipeline.detect import check_lines, load_rule_pack
+    from pipeline.terminal import print_checked_line
+
+    pack = load_rule_pack()
+    findings = errors = 0
+    with _opened(file) as stream:
+        for line in check_lines(stream, pack, independent=independent, on=_today()):
+            findings += len(line.findings)
+            if line.error:
+                errors += 1
+                err.print(line.error, style="red", markup=False)
+            if as_json:
+                print(json.dumps(line.plain(), ensure_ascii=False))
+            else:
+                print_checked_line(line, out)
+    if errors:
+        raise BadInputError(f"{errors} lines could not be read as they are; see above.")
+    raise typer.Exit(ExitCode.FINDINGS if findings else ExitCode.CLEAN)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[Any]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise BadInputError(
+                f"{file} cannot be read ({error.strerror}): "
+                "give a text file, or - for standard input."
+            ) from error
+        yield stream
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).astimezone().date()
+
+
+@app.command("replay", epilog=_EPILOG)
+def replay_command(
+    media: Annotated[str, typer.Argument(help="Recording (any common container) or address.")],
+    *,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the result as JSON (- for stdout)."),
+    ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write one page with player and findings."),
+    ] = None,
+    asr: AsrOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Self-check of a recording, in private: nothing is stored and nothing is sent.
+
+    Example: tingbo replay last_night.mp4 --html report.html
+    """
+    from pipeline.replay import replay
+    from pipeline.reports.sound import SoundTrack
+    from pipeline.terminal import ReplayProgress
+
+    settings = _settings(asr=asr, device=device)
+    for file in (json_file, html_file):
+        _check_writable(file)
+    # Opened before the model is loaded, so that a wrong path is told at once.
+    with _source(media, settings) as source, ExitStack() as stack:
+        ears = _ears(settings)
+        track = stack.enter_context(SoundTrack()) if html_file else None
+        with ReplayProgress(err, source.info.duration_ms) as progress:
+            result = replay(source, ears, progress=progress.at, track=track)
+        if track is not None and html_file is not None:
+            _write_html(result, track, html_file)
+    _show(result, json_file)
+    if result.failure is not None:
+        raise BadInputError(result.failure)
+    raise typer.Exit(ExitCode.FINDINGS if result.suspicions else ExitCode.CLEAN)
+
+
+def _source(media: str, settings: Settings) -> Any:
+    from pipeline.ingest import SourceOptions, open_source
+
+    return open_source(media, SourceOptions(settings.open_timeout_s, settings.read_timeout_s))
+
+
+def _ears(settings: Settings) -> Any:
+    from pipeline.asr import load_recogniser
+    from pipeline.detect import load_rule_pack
+    from pipeline.ingest.listening import IngestOptions
+    from pipeline.replay import Ears
+
+    recogniser = load_recogniser(settings.asr_model, device=settings.device, progress=sys.stderr)
+    segments = IngestOptions.of(settings, recogniser.window_ms).segments
+    return Ears(recogniser, load_rule_pack(), segments)
+
+
+def _check_writable(file: Path | None) -> None:
+    """Say before hours of work, not after them, that the result has no place."""
+    if file is None or str(file) == "-":
+        return
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise BadInputError(f"{file} cannot be written: give a file in a folder that exists.")
+
+
+def _write_html(result: Any, track: Any, file: Path) -> None:
+    from pipeline.reports.html import write_replay_html
+
+    _written(file, lambda: write_replay_html(result, track.finish(result.duration_ms), file))
+    err.print(f"Page: {file}", markup=False)
+
+
+def _written(file: Path, write: Any) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise MissingError(
+            f"{file} cannot be written ({error.strerror}): free some space or name another file."
+        ) from error
+
+
+def _show(result: Any, json_file: Path | None) -> None:
+    from pipeline.reports.replay import replay_json
+    from pipeline.reports.table import replay_table
+
+    text = json.dumps(replay_json(result), ensure_ascii=False, indent=1)
+    if json_file is not None and str(json_file) == "-":
+        print(text)
+        return
+    replay_table(result, out)
+    if json_file is not None:
+        _written(json_file, lambda: json_file.write_text(text + "\n", encoding="utf-8"))
+        err.print(f"JSON: {json_file}", markup=False)
+
+
+@app.command(epilog=_EPILOG)
+def demo(
+    *,
+    speed: Annotated[
+        float, typer.Option(min=0.5, max=16, help="Media time per wall time; 1 is live.")
+    ] = 4.0,
+) -> None:
+    """Play the bundled broadcast as a live room through the whole pipeline, with its alerts."""
+    from pipeline.demo import run_demo
+    from pipeline.terminal import SYNTHETIC, print_alert, print_outcome
+
+    out.print(SYNTHETIC, style="yellow")
+    with err.status("启动 Redis、语音识别和检测……"):
+        settings = load_settings()
+    outcome = run_demo(settings, speed, lambda alert: print_alert(alert, out))
+    print_outcome(outcome, speed, out)
+
+
+@app.command(epilog=_EPILOG)
+def serve(
+    sources: Annotated[
+        list[str], typer.Argument(help="Live addresses or recordings to listen to.")
+    ],
+    *,
+    asr: AsrOption = None,
+    device: DeviceOption = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Play recordings at this speed; as fast as they go without."),
+    ] = None,
+) -> None:
+    """Everything on this machine: listens to the sources and prints alerts until Ctrl-C."""
+    from pipeline.serve import listen_to
+    from pipeline.terminal import print_alert
+
+    settings = _settings(asr=asr, device=device)
+    for item in listen_to(settings, sources, speed):
+        if isinstance(item, str):
+            err.print(item, markup=False)
+        else:
+            print_alert(item, out)
+
+
+@app.command(epilog=_EPILOG)
+def ingest(
+    source: Annotated[str, typer.Argument(help="Live address or recording.")],
+    *,
+    room: Annotated[str, typer.Option(help="Name of the room.")] = "room",
+    speed: Annotated[float | None, typer.Option(help="Play a recording at this speed.")] = None,
+    window_ms: Annotated[
+        int, typer.Option(min=1000, max=30_000, help="Longest segment: the speech model's window.")
+    ] = 10_000,
+    broadcast: Annotated[str | None, typer.Option(hidden=True)] = None,
+    until_stdin_closes: UntilStdinCloses = False,
+) -> None:
+    """One role: listen to a source, cut speech into segments, write clips and messages."""
+    from pipeline.roles import run_ingest
+
+    result = run_ingest(
+        load_settings(), source, room, window_ms, speed, broadcast, watch_stdin=until_stdin_closes
+    )
+    if result.failure is not None:
+        raise result.failure
+
+
+@app.command(epilog=_EPILOG)
+def asr(
+    *,
+    model: AsrOption = None,
+    device: DeviceOption = None,
+    until_stdin_closes: UntilStdinCloses = False,
+) -> None:
+    """One role: transcribe segments of all rooms in batches."""
+    from pipeline.roles import run_asr
+
+    run_asr(_settings(asr=model, device=device), watch_stdin=until_stdin_closes)
+
+
+@app.command(epilog=_EPILOG)
+def detect(*, until_stdin_closes: UntilStdinCloses = False) -> None:
+    """One role: judge transcripts and open cases."""
+    from pipeline.roles import run_detect
+
+    run_detect(load_settings(), watch_stdin=until_stdin_closes)
+
+
+@cases_app.command("list", epilog=_EPILOG)
+def cases_list(
+    *,
+    as_json: JsonFlag = False,
+    state: Annotated[str, typer.Option(help="open, claimed, decided or all.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+) -> None:
+    """The review queue, newest first."""
+    from pipeline.codec import plain
+    from pipeline.records import CaseState
+    from pipeline.store import Store
+    from pipeline.terminal import print_cases
+
+    if state != "all" and state not in set(CaseState):
+        raise BadInputError(f"Case state {state} is unknown: give open, claimed, decided or all.")
+    with Store(load_settings().effective_database_url) as store:
+        found = store.cases(None if state == "all" else CaseState(state), limit)
+    if as_json:
+        print(json.dumps([plain(case) for case in found], ensure_ascii=False, indent=1))
+    else:
+        print_cases(found, out)
+
+
+@cases_app.command("show", epilog=_EPILOG)
+def cases_show(
+    case: Annotated[str, typer.Argument(help="Id of the case, as `cases list` shows it.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """One case: all its times, why, basis, facts to check, and where the clip is."""
+    from pipeline.codec import plain
+    from pipeline.store import Store
+    from pipeline.terminal import print_case
+
+    with Store(load_settings().effective_database_url) as store:
+        found = store.case(case)
+    if found is None:
+        raise BadInputError(f"Case {case} does not exist: see `tingbo cases list --state all`.")
+    if as_json:
+        print(json.dumps(plain(found), ensure_ascii=False, indent=1))
+    else:
+        print_case(found, out)
+
+
+@rules_app.command("check", epilog=_EPILOG)
+def rules_check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of rule packs; the bundled ones without.")
+    ] = None,
+) -> None:
+    """Self-test of rule packs: what each rule says it flags and lets pass."""
+    from pipeline.detect import load_rule_pack, self_test
+
+    pack = load_rule_pack(folder)
+    failures = self_test(pack)
+    for failure in failures:
+        out.print(failure.message, markup=False)
+    examples = sum(len(rule.flag) + len(rule.passes) for rule in pack.rules)
+    out.print(
+        f"{len(pack.rules)} rules, {examples} examples, {len(failures)} failures; "
+        f"version {pack.version}, content {pack.content_hash[:12]}"
+    )
+    if failures:
+        raise BadInputError("The rule pack does not do what its examples say; see above.")
+
+
+@app.command(epilog=_EPILOG)
+def doctor() -> None:
+    """Versions, binaries, device, disk: what is missing and how to get it."""
+    from pipeline.doctor import examine
+
+    bad = 0
+    for item in examine(load_settings()):
+        bad += not item.good
+        mark = "[green]ok[/green]     " if item.good else "[red]missing[/red]"
+        out.print(f"{mark} {item.name:<13}", end="")
+        out.print(item.found, markup=False)
+    if bad:
+        raise typer.Exit(ExitCode.MISSING)

@@ -1,0 +1,172 @@
+"""The roles of one machine as processes: started together, and ended with whoever started them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from pipeline.codec import decode
+from pipeline.errors import MissingError
+from pipeline.redis_server import embedded_redis
+from pipeline.settings import Settings, as_environment
+from pipeline.store import Store
+
+#: How long a role may take to finish what it has in hand.
+_DRAIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a role says on its standard output once it works."""
+
+    role: str
+    window_ms: int = 0
+    """For asr: the longest segment its model takes."""
+    synthetic_only: bool = False
+    """For asr: whether its model knows synthetic speech only."""
+
+
+@dataclass(slots=True)
+class Role:
+    """A role running as a process of its own."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+    log: Path
+
+    def ended(self) -> int | None:
+        """Exit code, None while it runs."""
+        return self.process.poll()
+
+    def ready(self) -> Ready:
+        """Wait until it works and give what it says of itself. Raises MissingError when it ends."""
+        line = self.process.stdout.readline() if self.process.stdout else b""
+        if not line:
+            self.process.wait()
+            raise MissingError(self.last_words())
+        return decode(Ready, line)
+
+    def last_words(self) -> str:
+        """Last line of the roles' log: why it ended."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        return f"The role {self.name} ended with code {self.ended()}: {said} (log: {self.log})"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `running` gives."""
+
+    settings: Settings
+    """With the address of the bus."""
+    roles: Roles
+    asr: Ready
+
+
+class Roles:
+    """The processes of one installation. Closing it ends them all; so does the end of this process.
+
+    Every role reads its standard input, which stays open as long as this process lives: a role
+    whose starter was killed sees it close and ends by itself.
+    """
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._environment = as_environment(settings)
+        self._log = log
+        self._roles: list[Role] = []
+
+    def start(self, name: str, *arguments: str) -> Role:
+        """Start `tingbo NAME ARGUMENTS` with these settings; its log goes to the log file."""
+        command = [sys.executable, "-m", "pipeline", name, *arguments, "--until-stdin-closes"]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the roles
+            )
+        role = Role(name, process, self._log)
+        self._roles.append(role)
+        return role
+
+    def check(self) -> None:
+        """Raise MissingError when a role that should run has ended."""
+        for role in self._roles:
+            if role.name != "ingest" and role.ended() is not None:
+                raise MissingError(role.last_words())
+
+    def close(self) -> None:
+        """End the roles: SIGTERM, time to finish, and only then SIGKILL."""
+        for role in self._roles:
+            if role.ended() is None:
+                role.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _DRAIN_S
+        for role in self._roles:
+            try:
+                role.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                role.process.kill()
+                role.process.wait()
+            for pipe in (role.process.stdin, role.process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Running]:
+    """Bus, recognition and detection, for as long as the context lasts.
+
+    Raises BusError, or MissingError with the role's own words when one does not start.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if settings.redis_url is None:
+            url = stack.enter_context(embedded_redis(settings.redis_dir))
+            settings = replace(settings, redis_url=url)
+        with Store(settings.effective_database_url):
+            pass  # the schema is made once, before several processes want it
+        roles = Roles(settings, settings.data_dir / "roles.log")
+        stack.callback(roles.close)
+        started = [roles.start(name) for name in ("asr", "detect")]
+        asr, _ = (role.ready() for role in started)
+        yield Running(settings, roles, asr)
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that work in hand is finished."""
+    stop = threading.Event()
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_with_stdin(stop: threading.Event) -> None:
+    """Set `stop` when standard input closes: the process that started this one is gone."""
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        stop.set()
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()

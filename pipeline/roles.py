@@ -1,0 +1,100 @@
+"""One role in this process: made from the settings, at work until it is stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from threading import Event
+
+from pipeline.asr import load_recogniser
+from pipeline.asr.worker import AsrWorker, Batching, Places
+from pipeline.bus import Bus
+from pipeline.clips import ClipStore
+from pipeline.codec import encode
+from pipeline.detect.worker import DetectWorker
+from pipeline.errors import MissingError
+from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
+from pipeline.metrics import Metrics, serve_metrics
+from pipeline.processes import Ready, stop_with_stdin, stoppable
+from pipeline.settings import Settings
+from pipeline.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What every role works with."""
+
+    bus: Bus
+    store: Store
+    metrics: Metrics
+    stop: Event
+
+
+@contextmanager
+def _means(settings: Settings, *, watch_stdin: bool) -> Iterator[_Means]:
+    if settings.redis_url is None:
+        raise MissingError(
+            "A single role needs a bus shared with the other roles: set redis_url "
+            "(TINGBO_REDIS_URL), or run `tingbo serve`, which starts everything."
+        )
+    with ExitStack() as stack:
+        stop = stack.enter_context(stoppable())
+        metrics = Metrics()
+        if settings.metrics_port:
+            stack.enter_context(
+                serve_metrics(metrics, settings.metrics_port, settings.metrics_host)
+            )
+        bus = stack.enter_context(Bus(settings.redis_url, metrics))
+        store = stack.enter_context(Store(settings.effective_database_url))
+        if watch_stdin:
+            stop_with_stdin(stop)
+        yield _Means(bus, store, metrics, stop)
+
+
+def run_ingest(  # noqa: PLR0913 -- the role's command line
+    settings: Settings,
+    source: str,
+    room: str,
+    window_ms: int,
+    speed: float | None,
+    broadcast: str | None,
+    *,
+    watch_stdin: bool = False,
+) -> IngestResult:
+    """Listen to one source until it ends or this process is told to stop."""
+    with _means(settings, watch_stdin=watch_stdin) as means:
+        clips = ClipStore(settings.effective_clips_url, settings.clip_format)
+        folders = settings.allowed_media_dirs or None
+        outlets = Outlets(means.store, means.bus, clips, means.metrics)
+        worker = IngestWorker(outlets, IngestOptions.of(settings, window_ms, folders), means.stop)
+        return worker.run(room, source, speed=speed, broadcast=broadcast)
+
+
+def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:
+    """Transcribe until told to stop. Raises ModelError when the model does not pass its canary."""
+    with _means(settings, watch_stdin=watch_stdin) as means:
+        recogniser = load_recogniser(
+            settings.asr_model, device=settings.device, progress=sys.stderr
+        )
+        clips = ClipStore(settings.effective_clips_url, settings.clip_format)
+        batching = Batching(settings.max_batch, settings.batch_wait_ms)
+        places = Places(means.bus, means.store, clips, means.metrics)
+        worker = AsrWorker(recogniser, places, batching, means.stop)
+        _say(Ready("asr", recogniser.window_ms, recogniser.synthetic_only))
+        worker.run()
+
+
+def run_detect(settings: Settings, *, watch_stdin: bool = False) -> None:
+    """Judge transcripts until told to stop. Raises RulePackError when the rules are refused."""
+    with _means(settings, watch_stdin=watch_stdin) as means:
+        worker = DetectWorker(means.bus, means.store, means.metrics, means.stop)
+        _say(Ready("detect"))
+        worker.run()
+
+
+def _say(ready: Ready) -> None:
+    """Tell whoever started this process that it works."""
+    sys.stdout.write(encode(ready) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""Everything on this machine: sources in, alerts out, until they end or Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.alerts import Alert, alerts
+from pipeline.bus import Bus
+from pipeline.errors import TingboError
+from pipeline.metrics import Metrics
+from pipeline.processes import Role, running, stoppable
+from pipeline.settings import Settings
+from pipeline.store import Store
+
+_SYNTHETIC = (
+    "The bundled speech model knows synthetic speech only: give --asr a real model for people."
+)
+
+
+def listen_to(
+    settings: Settings, sources: Sequence[str], speed: float | None
+) -> Iterator[Alert | str]:
+    """Alerts as they are raised, and sentences for the operator.
+
+    Ends when every source has ended and all is judged, or on SIGINT and SIGTERM. A source that
+    cannot be opened is named in a sentence and does not stop the others; when all failed, the last
+    one's words are raised as TingboError.
+    """
+    with (
+        stoppable() as stop,
+        running(settings) as live,
+        Bus(str(live.settings.redis_url), Metrics()) as bus,
+        Store(live.settings.effective_database_url) as store,
+    ):
+        if live.asr.synthetic_only:
+            yield _SYNTHETIC
+        pace = [] if speed is None else ["--speed", str(speed)]
+        window = ["--window-ms", str(live.asr.window_ms)]
+        rooms = [
+            live.roles.start("ingest", source, "--room", f"room{number}", *window, *pace)
+            for number, source in enumerate(sources, 1)
+        ]
+        yield f"Listening to {len(rooms)} sources; Ctrl-C ends everything."
+
+        def finished() -> bool:
+            live.roles.check()
+            return stop.is_set() or all(room.ended() is not None for room in rooms)
+
+        yield from alerts(bus, store, finished)
+    failed = [room for room in rooms if room.ended()]
+    for room in failed:
+        yield room.last_words()
+    if failed and len(failed) == len(rooms):
+        raise _failure(failed[-1])
+
+
+def _failure(room: Role) -> TingboError:
+    error = TingboError("No source could be listened to.")
+    error.exit_code = room.ended()  # type: ignore[assignment]
+    return error
