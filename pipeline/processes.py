@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -165,7 +166,8 @@ def stop_with_stdin(stop: threading.Event) -> None:
     """Set `stop` when standard input closes: the process that started this one is gone."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin: its lock, held by a thread that waits, aborts Python's shutdown.
+        while os.read(0, 4096):
             pass
         stop.set()
 

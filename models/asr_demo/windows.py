@@ -33,6 +33,9 @@ EASY_BATCHES = 400
 BACKGROUND_EASY, BACKGROUND_SPOKEN, BACKGROUND_EMPTY = 0.15, 0.45, 0.8
 #: How far the loudest frame of the background lies below that of speech, log10 power: 7 to 40 dB.
 BACKGROUND_BELOW = (0.7, 4.0)
+#: Loudest frame of a background without speech, log10 power. Quiet ones alone would teach that
+#: whatever is loud is speech.
+BACKGROUND_ALONE = (-3.0, 2.0)
 #: Shares of windows of which a band, or a stretch, is covered up.
 MASKED_BAND, MASKED_STRETCH = 0.3, 0.2
 
@@ -244,8 +247,7 @@ class Windows:
         power = 10.0**part
         if rng.random() < self._background_share(talk):
             background = self._backgrounds.cut(end, rng)
-            peak = max(float(part.max()), -3.0 + level)
-            power += 10.0 ** (background + peak - rng.uniform(*BACKGROUND_BELOW))
+            power += 10.0 ** (background + self._background_peak(talk, part, level))
         if rng.random() < 0.7:
             power += 10.0 ** rng.uniform(-9, -5.5)
         part = np.log10(np.maximum(power, 1e-10))
@@ -258,6 +260,13 @@ class Windows:
             self._mask(part)
         mel[:end], mel[end:] = part, 0.0
         return mel
+
+    def _background_peak(self, talk: Talk, part: NDArray[np.float32], level: float) -> float:
+        """Log10 power of the background's loudest frame; alone, it is as loud as speech may be."""
+        if not talk.labels:
+            return float(self._rng.uniform(*BACKGROUND_ALONE))
+        below = self._rng.uniform(*BACKGROUND_BELOW)
+        return max(float(part.max()), -3.0 + level) - float(below)
 
     def _background_share(self, talk: Talk) -> float:
         if self._easy:
