@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from pipeline.asr.script import simplify_pieces
 from pipeline.records import SpeechSegment, Word
 
+#: Nobody draws a syllable out for longer; what is longer holds a pause.
+_MS_PER_LETTER = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -29,19 +32,30 @@ def timed_words(pieces: Sequence[Piece], segment: SpeechSegment, kept: int) -> t
     texts = simplify_pieces([piece.text.replace("\ufffd", "") for piece in pieces])
     words: list[Word] = []
     leading = ""
-    at_ms = segment.start_ms
     for text, piece in zip(texts, pieces, strict=True):
-        if not any(character.isalnum() for character in text):
-            if words:
-                words[-1] = replace(words[-1], text=words[-1].text + text)
-            else:
-                leading += text
-            continue
-        start_ms = min(max(at_ms, segment.start_ms + round(piece.start_ms)), segment.end_ms)
-        at_ms = min(max(start_ms, segment.start_ms + round(piece.end_ms)), segment.end_ms)
-        words.append(Word(start_ms, at_ms, leading + text, piece.probability))
-        leading = ""
+        letters = sum(character.isalnum() for character in text)
+        if letters:
+            said = _without_pause(piece, letters * _MS_PER_LETTER, after=bool(words))
+            at_ms = words[-1].end_ms if words else segment.start_ms
+            start_ms = min(max(at_ms, segment.start_ms + round(said.start_ms)), segment.end_ms)
+            end_ms = min(max(start_ms, segment.start_ms + round(said.end_ms)), segment.end_ms)
+            words.append(Word(start_ms, end_ms, leading + text, piece.probability))
+            leading = ""
+        elif words:
+            words[-1] = replace(words[-1], text=words[-1].text + text)
+        else:
+            leading += text
     return _cut(_stripped(words), kept)
+
+
+def _without_pause(piece: Piece, longest_ms: float, *, after: bool) -> Piece:
+    """The piece without the silence that the alignment leaves at its end.
+
+    Silence before the first piece (not `after` another) lies at its start instead.
+    """
+    if after:
+        return replace(piece, end_ms=min(piece.end_ms, piece.start_ms + longest_ms))
+    return replace(piece, start_ms=max(piece.start_ms, piece.end_ms - longest_ms))
 
 
 def _stripped(words: list[Word]) -> list[Word]:
