@@ -271,12 +271,12 @@ def demo(
 ) -> None:
     """Play the bundled broadcast as a live room through the whole pipeline, with its alerts."""
     from pipeline.demo import run_demo
+    from pipeline.processes import interruptible
     from pipeline.terminal import SYNTHETIC, print_alert, print_outcome
 
+    interruptible()
     out.print(SYNTHETIC, style="yellow")
-    with err.status("启动 Redis、语音识别和检测……"):
-        settings = load_settings()
-    outcome = run_demo(settings, speed, lambda alert: print_alert(alert, out))
+    outcome = run_demo(load_settings(), speed, lambda alert: print_alert(alert, out))
     print_outcome(outcome, speed, out)
 
 

@@ -144,6 +144,15 @@ def running(settings: Settings) -> Iterator[Running]:
         yield Running(settings, roles, asr)
 
 
+def interruptible() -> None:
+    """Let SIGTERM and SIGINT end this process by way of its clean-up, also where they are ignored.
+
+    A shell that starts a program in the background makes it ignore SIGINT.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, so that work in hand is finished."""
