@@ -100,20 +100,22 @@ def test_the_demo_raises_its_alerts_and_leaves_nothing_running(tmp_path: Path) -
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_demo_leaves_no_role_running(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C ends everything; after kill -9 the roles notice and end, and the next demo starts."""
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "demo", "--speed", "1"],
-        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    command = [sys.executable, "-m", "pipeline", "demo", "--speed", "1"]
+    with subprocess.Popen(
+        command,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "延迟" in line:
-            break
-    demo.send_signal(number)
-    try:
-        demo.wait(30)
-    finally:
-        demo.kill()
+    ) as demo:
+        try:
+            for line in demo.stdout or ():
+                if "延迟" in line:
+                    break
+            demo.send_signal(number)
+            demo.wait(30)
+        finally:
+            demo.kill()
     deadline = time.monotonic() + 30
     left = ["-"]
     while left and time.monotonic() < deadline:
