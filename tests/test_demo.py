@@ -100,7 +100,7 @@ def test_the_demo_raises_its_alerts_and_leaves_nothing_running(tmp_path: Path) -
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_demo_leaves_no_role_running(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C ends everything; after kill -9 the roles notice and end, and the next demo starts."""
-    command = [sys.executable, "-m", "pipeline", "demo", "--speed", "1"]
+    command = [sys.executable, "-m", "pipeline", "demo", "--speed", "8"]
     with subprocess.Popen(
         command,
         env=environment(tmp_path),

@@ -13,17 +13,29 @@ from pathlib import Path
 
 import torch
 from ctranslate2.converters.transformers import WhisperLoader
+from ctranslate2.specs.common_spec import LinearSpec
 from ctranslate2.specs.whisper_spec import WhisperSpec
 from network import Shape, Whisper
 from timing import HOP, RATE, WINDOW_S
 from tokenizers import AddedToken, Tokenizer, decoders
 from tokenizers.models import BPE
+from torch import nn
 from vocabulary import SPECIALS, TIMESTAMPS, tokens
+
+
+class Loader(WhisperLoader):
+    """CTranslate2's loader, without the one question for which it needs `transformers`."""
+
+    def set_linear(self, spec: LinearSpec, module: nn.Linear) -> None:
+        """Copy weight and bias."""
+        spec.weight = module.weight
+        if module.bias is not None:
+            spec.bias = module.bias
 
 
 def specification(model: Whisper) -> WhisperSpec:
     """The network in CTranslate2's terms, filled by CTranslate2's own loader."""
-    shape, loader = model.shape, WhisperLoader()
+    shape, loader = model.shape, Loader()
     spec = WhisperSpec(shape.encoder_layers, shape.heads, shape.decoder_layers, shape.heads)
     loader.set_encoder(spec.encoder, model.encoder)
     loader.set_decoder(spec.decoder, model.decoder)
