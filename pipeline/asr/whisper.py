@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from pipeline.asr.guards import Hypothesis
 from pipeline.asr.script import simplify
@@ -41,6 +42,7 @@ class Whisper:
         self.window_samples = int(extractor.nb_max_frames * extractor.hop_length)
         self.device = str(model.model.device)
         self._model = model
+        self._blas = ThreadpoolController()
         self._decoder_positions = decoder_positions
         self._ms_per_position = extractor.hop_length * _FRAMES_PER_POSITION * 1000 / SAMPLE_RATE
         self._tokenizers: dict[str, Tokenizer] = {}
@@ -66,7 +68,9 @@ class Whisper:
                 )
             # The transform mirrors half a frame at the ends and needs that much.
             short = max(0, extractor.n_fft - len(segment.samples))
-            mel = extractor(np.pad(segment.samples, (0, short)))[:, :-1]
+            # BLAS threads wait busily and would take the encoder's cores: half its speed.
+            with self._blas.limit(limits=1, user_api="blas"):
+                mel = extractor(np.pad(segment.samples, (0, short)))[:, :-1]
             row[:, : mel.shape[1]] = mel[:, : row.shape[1]]
             # The alignment needs one position of the encoder at least.
             frames.append(max(_FRAMES_PER_POSITION, min(mel.shape[1], row.shape[1])))
