@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,14 @@ from tests.reports.sample import record, replay, tone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Ask until it is true. Playwright's own waiting evaluates strings, which the page forbids."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(30)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def opened(browser: Browser, report: Path, width: int) -> Iterator[Page]:
     page.on("console", lambda message: complaints.append(message.text))
     page.on("requestfailed", lambda request: complaints.append(request.url))
     page.goto(report.as_uri())
-    page.wait_for_function("document.getElementById('audio').readyState >= 1")
+    wait_until(page, "document.getElementById('audio').readyState >= 1")
     yield page
     page.close()
     assert complaints == []
@@ -62,7 +71,7 @@ def position(page: Page) -> float:
 def test_a_finding_plays_from_its_first_word(page: Page) -> None:
     """A click on a finding moves the sound there, plays, and marks line and finding."""
     page.click("#f2 .why")
-    page.wait_for_function("!document.getElementById('audio').paused")
+    wait_until(page, "!document.getElementById('audio').paused")
     pause(page)
     assert 12.7 <= position(page) <= 14.5
     assert page.locator(".card.on").get_attribute("id") == "f2"
@@ -90,7 +99,7 @@ def test_the_transcript_follows_word_by_word(page: Page) -> None:
 def test_a_word_plays_itself(page: Page) -> None:
     """A click on a word of the transcript plays from that word."""
     page.locator('.line[data-line="3"] [data-w="4"]').first.click()
-    page.wait_for_function("!document.getElementById('audio').paused")
+    wait_until(page, "!document.getElementById('audio').paused")
     pause(page)
     assert 14.6 <= position(page) <= 16
 
@@ -105,7 +114,7 @@ def test_the_timeline_leads_to_the_finding(page: Page) -> None:
     whole = page.locator("#whole").bounding_box()
     assert whole is not None
     page.mouse.click(whole["x"] + whole["width"] * 0.8, whole["y"] + 10)
-    page.wait_for_function("Math.abs(document.getElementById('audio').currentTime - 20) < 0.1")
+    wait_until(page, "Math.abs(document.getElementById('audio').currentTime - 20) < 0.1")
 
 
 def test_unheard_time_is_red_on_the_timeline(browser: Browser, tmp_path: Path) -> None:
@@ -145,10 +154,10 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.keyboard.press("ArrowLeft")
     assert position(page) == pytest.approx(before, abs=0.2)
     page.keyboard.press(" ")
-    page.wait_for_function("!document.getElementById('audio').paused")
-    assert page.locator("#play").get_attribute("aria-label") == "暂停"
+    wait_until(page, "!document.getElementById('audio').paused")
+    wait_until(page, "document.getElementById('play').getAttribute('aria-label') === '暂停'")
     page.keyboard.press(" ")
-    page.wait_for_function("document.getElementById('audio').paused")
+    wait_until(page, "document.getElementById('audio').paused")
 
 
 def test_a_filter_narrows_list_timeline_and_steps(page: Page) -> None:
@@ -175,7 +184,7 @@ def test_a_narrow_screen_has_everything(phone: Page) -> None:
     assert not phone.locator(".line").first.is_visible()
     phone.click('[data-view="transcript"] >> text=全文')
     phone.locator(".line").nth(1).locator(".at").click()
-    phone.wait_for_function("!document.getElementById('audio').paused")
+    wait_until(phone, "!document.getElementById('audio').paused")
     pause(phone)
     assert 5 <= position(phone) <= 6.5
 
@@ -193,7 +202,7 @@ def test_a_long_recording_is_played_from_the_chosen_file(browser: Browser, tmp_p
         page.click("#f1 .at")
         assert page.locator("#clock b").inner_text() == "00:08"
         page.set_input_files("#file", encoded)
-        page.wait_for_function("document.getElementById('audio').currentTime > 8")
+        wait_until(page, "document.getElementById('audio').currentTime > 8")
         assert position(page) == pytest.approx(8.75, abs=0.1)
         assert page.locator("#chosen").inner_text() == "sound.mp3"
         page.close()
