@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.asr.recogniser import Recogniser
-from pipeline.bus import RECLAIM_IDLE_MS, Bus, consumer_name
+from pipeline.bus import RECLAIM_IDLE_MS, Bus
 from pipeline.clips import ClipStore
+from pipeline.consumer import IDLE_MS, Consumer
 from pipeline.errors import BadInputError, BusError, ClipStoreError
 from pipeline.metrics import Metrics
 from pipeline.records import (
@@ -32,9 +33,6 @@ log = logging.getLogger(__name__)
 #: Consumer group of the recognition workers on the stream `segments`.
 GROUP = "asr"
 
-#: How long an idle worker waits for a segment, and how late it may notice a stop.
-_IDLE_MS = 500
-_PAUSE_SECONDS = 1.0
 #: A clip may decode to a little less than its segment, never to much less.
 _WHOLE = 0.9
 
@@ -87,22 +85,11 @@ class AsrWorker:
         self._batching = batching
         self._stop = stop
         self._now = now
-        self._consumer = consumer_name()
+        self._consumer = Consumer(places.bus, SEGMENTS, GROUP, places.metrics)
 
     def run(self) -> None:
         """Work until `stop` is set; the batch in hand is finished, what was not read stays."""
-        while not self._stop.is_set():
-            try:
-                self.step()
-            except Exception:
-                # Unacknowledged segments come back: to this worker or to another.
-                log.exception("A batch of segments failed; it will be delivered again")
-                self._metrics.worker_failures.labels("asr").inc()
-                self._stop.wait(_PAUSE_SECONDS)
-        try:
-            self._bus.leave(SEGMENTS, GROUP, self._consumer)
-        except BusError as error:
-            log.warning("%s", error)
+        self._consumer.work(self.step, self._stop)
 
     def step(self) -> int:
         """Read one batch and see it through; the number of segments read."""
@@ -116,7 +103,7 @@ class AsrWorker:
         return len(batch)
 
     def _read(self) -> list[_Delivery]:
-        batch = self._read_up_to(self._batching.max_batch, _IDLE_MS)
+        batch = self._read_up_to(self._batching.max_batch, IDLE_MS)
         deadline = time.monotonic() + self._batching.wait_ms / 1000
         while batch and len(batch) < self._batching.max_batch:
             left_ms = int((deadline - time.monotonic()) * 1000)
@@ -126,9 +113,7 @@ class AsrWorker:
         return batch
 
     def _read_up_to(self, count: int, block_ms: int) -> list[_Delivery]:
-        return self._bus.read_batch(
-            SEGMENTS, GROUP, self._consumer, count, block_ms, given_up=self._give_up
-        )
+        return self._consumer.read(count, block_ms, self._give_up)
 
     @contextmanager
     def _held(self, batch: Sequence[_Delivery]) -> Iterator[None]:
@@ -139,7 +124,7 @@ class AsrWorker:
         def extend() -> None:
             while not done.wait(RECLAIM_IDLE_MS / 4000):
                 try:
-                    self._bus.extend(SEGMENTS, GROUP, self._consumer, ids)
+                    self._consumer.extend(ids)
                 except BusError as error:
                     log.warning("%s", error)
 
@@ -169,7 +154,7 @@ class AsrWorker:
             self._finish(item.record, transcript)
             self._count(transcript)
             finished.append(item.id)
-        self._bus.ack(SEGMENTS, GROUP, finished)
+        self._consumer.ack(finished)
 
     def _load(self, message: SegmentMessage) -> SpeechSegment:
         """The segment with its sound. Raises ClipStoreError, also for a clip that is cut short."""
@@ -215,7 +200,7 @@ class AsrWorker:
         if isinstance(error, BadInputError):
             # It would be refused again and again.
             self._give_up(item, str(error))
-            self._bus.dead_letter(SEGMENTS, GROUP, item, str(error))
+            self._consumer.dead_letter(item, str(error))
         else:
             log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from pipeline.bus import Bus, consumer_name
+from pipeline.bus import Bus
+from pipeline.consumer import IDLE_MS, Consumer
 from pipeline.detect.engine import CONTEXT_MS, detect
 from pipeline.detect.lexicon import load_rule_pack
 from pipeline.detect.pack import RulePack
-from pipeline.errors import BadInputError, BusError
+from pipeline.errors import BadInputError
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CaseMessage,
@@ -28,14 +28,10 @@ from pipeline.review import file_findings
 from pipeline.store import Store
 from pipeline.streams import CASES, TRANSCRIPTS, Delivery
 
-log = logging.getLogger(__name__)
-
 #: Consumer group of the detection workers on the stream `transcripts`.
 GROUP = "detect"
 
 _BATCH = 32
-_IDLE_MS = 500
-_PAUSE_SECONDS = 1.0
 #: The law of the day is that of Beijing.
 _BEIJING = dt.timezone(dt.timedelta(hours=8))
 _GIVEN_UP = "这一段的转写没有判完,已放弃"
@@ -101,32 +97,19 @@ class DetectWorker:
         self._metrics = metrics
         self._stop = stop
         self._now = now
-        self._consumer = consumer_name()
+        self._consumer = Consumer(bus, TRANSCRIPTS, GROUP, metrics)
 
     def run(self) -> None:
         """Work until `stop` is set; the batch in hand is finished, what was not read stays."""
-        while not self._stop.is_set():
-            try:
-                self.step()
-            except Exception:
-                # Unacknowledged transcripts come back: to this worker or to another.
-                log.exception("A batch of transcripts failed; it will be delivered again")
-                self._metrics.worker_failures.labels("detect").inc()
-                self._stop.wait(_PAUSE_SECONDS)
-        try:
-            self._bus.leave(TRANSCRIPTS, GROUP, self._consumer)
-        except BusError as error:
-            log.warning("%s", error)
+        self._consumer.work(self.step, self._stop)
 
     def step(self) -> int:
         """Read one batch and see it through; the number of transcripts read."""
-        batch = self._bus.read_batch(
-            TRANSCRIPTS, GROUP, self._consumer, _BATCH, _IDLE_MS, given_up=self._give_up
-        )
+        batch = self._consumer.read(_BATCH, IDLE_MS, self._give_up)
         keys = {delivery.record.key for delivery in batch}
         for delivery in batch:
             self._handle(delivery.record, keys)
-            self._bus.ack(TRANSCRIPTS, GROUP, [delivery.id])
+            self._consumer.ack([delivery.id])
         return len(batch)
 
     def _handle(self, message: TranscriptMessage, batch: Set[SegmentKey]) -> None:

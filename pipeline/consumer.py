@@ -1,0 +1,74 @@
+"""A worker's place at a stream: one consumer of a group, at work until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from pipeline.bus import Bus, consumer_name
+from pipeline.errors import BusError
+from pipeline.metrics import Metrics
+from pipeline.streams import Delivery, Stream
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PAUSE_SECONDS = 1.0
+
+#: How long an idle worker waits for a message, and how late it may notice a stop.
+IDLE_MS = 500
+
+
+class Consumer(Generic[T]):
+    """One consumer of `group`, the stage's name, at `stream`, under a name no other has.
+
+    The methods raise BusError as those of the bus do.
+    """
+
+    def __init__(self, bus: Bus, stream: Stream[T], group: str, metrics: Metrics) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._group = group
+        self._metrics = metrics
+        self._name = consumer_name()
+
+    def read(
+        self, count: int, block_ms: int, given_up: Callable[[Delivery[T], str], None]
+    ) -> list[Delivery[T]]:
+        """Up to `count` messages, as `Bus.read_batch` gives them."""
+        return self._bus.read_batch(
+            self._stream, self._group, self._name, count, block_ms, given_up=given_up
+        )
+
+    def extend(self, ids: Sequence[str]) -> None:
+        """Tell that `ids` are still worked on, so that nobody takes them over."""
+        self._bus.extend(self._stream, self._group, self._name, ids)
+
+    def ack(self, ids: Sequence[str]) -> None:
+        """Mark messages as done. Call it after their results are stored and published."""
+        self._bus.ack(self._stream, self._group, ids)
+
+    def dead_letter(self, delivery: Delivery[T], reason: str) -> None:
+        """Give a message up at once, because it would fail again and again."""
+        self._bus.dead_letter(self._stream, self._group, delivery, reason)
+
+    def work(self, step: Callable[[], object], stop: threading.Event) -> None:
+        """Call `step` until `stop` is set, over every failure, then leave the group.
+
+        The step in hand is finished; what was not read stays for others.
+        """
+        while not stop.is_set():
+            try:
+                step()
+            except Exception:  # the one catch-all: a fault nobody foresaw must not end the stage
+                # Unacknowledged messages come back: to this worker or to another.
+                log.exception("A batch of %s failed; it will be delivered again", self._stream.name)
+                self._metrics.worker_failures.labels(self._group).inc()
+                stop.wait(_PAUSE_SECONDS)
+        try:
+            self._bus.leave(self._stream, self._group, self._name)
+        except BusError as error:
+            log.warning("%s", error)
