@@ -268,7 +268,10 @@ def _arguments(folder: Path, socket: Path) -> list[str]:
         *("--logfile", str(folder.resolve() / "redis.log")),
         *("--daemonize", "no"),
         *("--appendonly", "yes"),
-        *("--appendfsync", "everysec"),
+        # With everysec the server answers first and writes up to 2 s later while its disk is busy:
+        # what it acknowledged is then lost with it. Written and synced before the answer, one
+        # writer gets some hundred messages a second; several at once share a sync.
+        *("--appendfsync", "always"),
         *("--save", ""),
         *("--maxmemory", _MEMORY),
         *("--maxmemory-policy", "noeviction"),
