@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import re
+import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.codec import plain
@@ -27,7 +31,8 @@ _CONTEXT_CHARACTERS = 500
 _CONTEXT_LINES = 120
 
 _TIMED = re.compile(r"\s*(\d{1,12})\t(.*)", re.DOTALL)
-_UNTIMED = re.compile(r"\s*[^\s\d][^\t]*\t")
+_TABBED = re.compile(r"\s*\S[^\t]*\t")
+_HAN = re.compile(r"[\u4e00-\u9fff]")
 
 _KEYS = ("category", "subtype", "rule", "score", "verdict", "span", "evidence", "why")
 
@@ -63,6 +68,23 @@ class _Line:
     time: int | None
     text: str
     error: str
+
+
+@contextmanager
+def opened_text(file: str) -> Iterator[BinaryIO]:
+    """The bytes of a text file, or of standard input for "-". Raises BadInputError."""
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise BadInputError(
+                f"{file} cannot be read ({error.strerror}): "
+                "give a text file, or - for standard input."
+            ) from error
+        yield stream
 
 
 def check_lines(
@@ -105,22 +127,46 @@ def _line(number: int, raw: bytes, offset: int) -> _Line:
     error = ""
     body = raw.removesuffix(b"\n").removesuffix(b"\r")
     if number == 1:
-        body = body.removeprefix(b"\xef\xbb\xbf")
+        body = body.removeprefix(codecs.BOM_UTF8)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as fault:
-        at = fault.start + (3 if number == 1 and raw.startswith(b"\xef\xbb\xbf") else 0)
+        at = fault.start + (3 if number == 1 and raw.startswith(codecs.BOM_UTF8) else 0)
         text = body.decode("utf-8", errors="replace")
         error = (
             f"Line {number} is not UTF-8: byte 0x{raw[at]:02x} at offset {at} of the line "
-            f"(byte {offset + at} of the input); convert the input to UTF-8."
+            f"(byte {offset + at} of the input); {_likely(number, body)}convert the input to UTF-8."
         )
     timed = _TIMED.fullmatch(text)
     if timed:
-        return _Line(number, int(timed[1]), timed[2], error)
-    if not error and _UNTIMED.match(text):
+        return _Line(number, int(timed[1]), timed[2], error or _columns(number, timed[2]))
+    if not error and _TABBED.match(text):
         error = (
-            f"Line {number} has a tab but does not begin with a time in milliseconds, and was "
-            "read whole; write START_MS<TAB>TEXT or the text alone."
+            f"Line {number} has a tab but does not begin with a time in milliseconds of at most "
+            "12 digits, and was read whole; write START_MS<TAB>TEXT or the text alone."
         )
     return _Line(number, None, text, error)
+
+
+def _columns(number: int, text: str) -> str:
+    """What is wrong with the text after the time: a table may have more columns than it."""
+    more = text.rstrip("\t").count("\t")
+    if not more:
+        return ""
+    return (
+        f"Line {number} has {more + 2} columns, and all after the time was read as its text; "
+        "write START_MS<TAB>TEXT."
+    )
+
+
+def _likely(number: int, body: bytes) -> str:
+    """The encoding that a line may be in which is not UTF-8, as the beginning of the remedy."""
+    if number == 1 and body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it may be UTF-16: "
+    if _HAN.search(body.decode("utf-8", errors="ignore")):
+        return ""  # UTF-8 with a broken character
+    try:
+        found = _HAN.search(body.decode("gb18030"))
+    except UnicodeDecodeError:
+        return ""
+    return "it may be GB18030: " if found else ""

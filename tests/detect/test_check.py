@@ -108,12 +108,38 @@ def test_the_byte_is_named_right_after_a_byte_order_mark() -> None:
     assert "byte 0xff at offset 5 of the line (byte 5 of the input)" in line.error
 
 
-def test_a_table_with_other_columns_is_told() -> None:
-    """A TSV whose first column is no time is read whole and says so."""
-    (line,) = checked("加我绿泡泡\tOFFS\tS01\n")
-    assert line.text == "加我绿泡泡\tOFFS\tS01"
-    assert "Line 1 has a tab but does not begin with a time" in line.error
-    assert len(line.findings) == 1
+@pytest.mark.parametrize(
+    ("data", "remedy"),
+    [
+        ("加我绿泡泡".encode("gb18030"), "; it may be GB18030: convert the input to UTF-8."),
+        ("\ufeff加我绿泡泡".encode("utf-16-le"), "; it may be UTF-16: convert the input to UTF-8."),
+        ("好".encode() + b"\xe5\xa5", "; convert the input to UTF-8."),
+        (b"\xff", "; convert the input to UTF-8."),
+    ],
+)
+def test_the_likely_encoding_is_named(data: bytes, remedy: str) -> None:
+    """Tables from Chinese spreadsheets are rarely UTF-8; a cut character is no other encoding."""
+    assert checked(data)[0].error.endswith(remedy)
+
+
+@pytest.mark.parametrize(
+    "first", ["加我绿泡泡", "OFFS", "00:01:02", "1.5", "-5", "1732500000000", "12 345"]
+)
+def test_a_table_whose_first_column_is_no_time_is_told(first: str) -> None:
+    """It is read whole and says so, whatever else stands where the time should."""
+    (line,) = checked(f"{first}\t加我绿泡泡\n")
+    assert line.text == f"{first}\t加我绿泡泡"
+    assert line.error.startswith("Line 1 has a tab but does not begin with a time")
+    assert "加我绿泡泡" in line.findings[-1].evidence
+
+
+def test_a_table_with_more_columns_is_told() -> None:
+    """A label behind the text was not said; it is judged with the text, and not silently."""
+    more, good, empty = checked("0\t加我绿泡泡\tOFFS\tS01\n900\t好\n1800\t好\t\t\n")
+    assert (more.start_ms, more.text) == (0, "加我绿泡泡\tOFFS\tS01")
+    assert more.error.startswith("Line 1 has 4 columns, and all after the time was read as its")
+    assert [finding.evidence for finding in more.findings] == ["加我绿泡泡"]
+    assert (good.error, empty.error, empty.text) == ("", "", "好\t\t")
 
 
 def test_a_line_without_end_is_refused() -> None:
