@@ -5,8 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import re
+import subprocess
+import sys
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +21,10 @@ from pipeline.detect import CheckedLine, RulePack, check_lines, load_rule_pack
 from pipeline.detect.check import MAX_LINE_BYTES
 from pipeline.errors import BadInputError
 
+ROOT = Path(__file__).resolve().parents[2]
 TODAY = dt.date(2026, 11, 22)
+#: All that may be taken off the front of a line: a byte order mark, a time.
+TIME_OR_MARK = re.compile(r"\ufeff?(\s*\d+\t)?")
 PACK = load_rule_pack()
 
 
@@ -180,6 +189,73 @@ def test_memory_does_not_grow_with_the_input(pack: RulePack) -> None:
 
     few = peak(2100)
     assert peak(2700) < few * 1.2 + 100_000
+
+
+def made_up_lines(count: int) -> Iterator[str]:
+    """Lines that differ, so that no cache helps; every tenth is suspicious."""
+    for number in range(count):
+        yield f"加微信{number}\n" if number % 10 == 0 else f"{number}号链接好看\n"
+
+
+@pytest.mark.slow
+def test_memory_of_the_command_is_flat(tmp_path: Path) -> None:
+    """However long the input: nothing of a line is kept, and none is left out."""
+    early, count = 20_000, 200_000
+    path = tmp_path / "long.txt"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(made_up_lines(count))
+    command = [sys.executable, "-m", "pipeline", "check", "--json", str(path)]
+    peaks, highest = {}, 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        seen = psutil.Process(process.pid)
+        for number, line in enumerate(process.stdout, 1):
+            assert line.startswith(b'{"line": %d, ' % number)
+            if number % 1000 == 0:
+                highest = max(highest, seen.memory_info().rss)
+                peaks[number] = highest
+    assert number == count
+    assert process.returncode == 1
+    assert peaks[count] - peaks[early] < 20 * 2**20
+
+
+PIECES = (
+    (
+        "专柜九百八",
+        "今天到我直播间九十九",
+        "加我",
+        "微",
+        "信",
+        "薇心",
+        "全网最低价",
+        "治好",
+        "糖尿病",
+    ),
+    ("能不能", "別信", "専柜", "睇下", "冇", "嘅", "唔好", "ＡＢ", "99.9", "12", "abc", " "),
+    ("12\t", "\t", "\r", "\0", "\x1b[31m", "\u2028", "\ufeff", "👨\u200d👩\u200d👧", "🇨🇳"),
+    ("\u202e", "\u2066", "\u200f", "\u0301", "\u3099", "\u200d", "\ufe0f"),
+)
+#: Sound words with what breaks them, and all that UTF-8 can carry.
+ANY_LINE = st.lists(st.sampled_from(sum(PIECES, ())), max_size=20).map("".join) | st.text(
+    alphabet=st.characters(codec="utf-8", exclude_characters="\n")
+)
+
+
+@given(st.lists(ANY_LINE, max_size=8), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_text_gives_its_lines_with_spans_inside(texts: list[str], independent: bool) -> None:
+    """Whatever is said, each line comes out once, as it is, and evidence is cut from it."""
+    lines = checked("".join(f"{text}\n" for text in texts), independent=independent)
+    assert [line.line for line in lines] == list(range(1, len(texts) + 1))
+    for line, text in zip(lines, texts, strict=True):
+        given = text.removesuffix("\r")
+        assert given.endswith(line.text)
+        assert line.text == given or TIME_OR_MARK.fullmatch(given.removesuffix(line.text))
+        for finding in line.findings:
+            start, end = finding.span
+            assert 0 <= start < end <= len(line.text)
+            assert finding.evidence == line.text[start:end]
+            assert all(word in line.text for word in finding.why.words)
 
 
 @given(st.binary(max_size=200))
