@@ -1,7 +1,8 @@
 """Spoken or written text in the one form that rules are matched on, with the way back.
 
-Every step replaces or drops single characters, so that an offset in the normal form always stands
-for exactly one character of the original.
+`normalize` replaces or drops single characters, so that each character of its result stands for
+exactly one of the original. restore.py then replaces longer wordings by what they mean; there a
+character may stand for several, and several for the same ones.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ class NormalText:
 
     text: str
     offsets: Sequence[int]
-    """Per character of `text`, its index in the original; strictly rising."""
+    """Per character of `text`, where what it stands for begins in the original; never falling."""
     breaks: tuple[int, ...] = ()
     """Indexes in `text` at which a new sentence begins."""
+    ends: Sequence[int] = ()
+    """Per character, where it ends; never falling. Empty: each stands for one character."""
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """[a, b) in the original for the non-empty [start, end) of `text`."""
-        return self.offsets[start], self.offsets[end - 1] + 1
+        last = self.ends[end - 1] if self.ends else self.offsets[end - 1] + 1
+        return self.offsets[start], last
 
     def sentence(self, start: int, end: int) -> tuple[int, int]:
         """[a, b) of `text`: the sentences that [start, end) lies in; all of it without breaks."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detect.normalize import normal_form, normalize
+from pipeline.detect.normalize import NormalText, normal_form, normalize
 
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=())) | st.text(
     alphabet="专柜微信。,!9.9 微信啊嗯ＡＢ發臉\u202e\u200b😀\ud800\n"
@@ -20,6 +20,7 @@ ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=())) | st.text(
         ("加 我 啊 微 嗯 信", "加我微信"),
         ("加。微\u200b信😀ＶＸ", "加微信vx"),
         ("便宜20%哦", "便宜20%"),
+        ("９．９包邮,１９９", "9.9包邮199"),
         ("v1.2版本,9.", "v1.2版本9"),
         ("裡面發財頭髮", "里面发财头发"),
         ("", ""),
@@ -68,6 +69,14 @@ def test_a_span_in_the_normal_form_maps_to_the_original_characters() -> None:
     start = normal.text.index("加我微信")
     a, b = normal.original_span(start, start + 4)
     assert text[a:b] == "加 我 微。信"
+
+
+def test_one_character_may_stand_for_several() -> None:
+    """A restored word leads back to the first and past the last character said for it."""
+    text = NormalText("加微信", (0, 2, 2), ends=(1, 6, 6))
+    assert text.original_span(0, 1) == (0, 1)
+    assert text.original_span(1, 2) == (2, 6)
+    assert text.original_span(0, 3) == (0, 6)
 
 
 def test_strong_punctuation_begins_a_new_sentence() -> None:
