@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,8 +26,15 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 MS_PER_CHARACTER = 220
 _MIN_LINE_MS = 800
 
-#: Characters kept of an earlier line as context, and lines kept.
-_CONTEXT_CHARACTERS = 500
+#: A line with more characters than are said in half a minute is judged in pieces of this length:
+#: rules, and the time they take, are for utterances.
+_LONGEST = 240
+_PIECE = 100
+#: Pieces end where a sentence does; where none does, the next one begins so much before the end.
+_OVERLAP = 50
+_SENTENCE_END = re.compile(r"[。!！?？;；]")
+
+#: Pieces and lines kept as context.
 _CONTEXT_LINES = 120
 
 _TIMED = re.compile(r"\s*(\d{1,12})\t(.*)", re.DOTALL)
@@ -93,7 +100,8 @@ def check_lines(
     """Every line of a UTF-8 stream with its findings, in constant memory.
 
     A line is TEXT or START_MS<TAB>TEXT. Consecutive lines are one broadcast, unless `independent`;
-    a line whose time goes back has the lines before that time as context. A line that is not UTF-8
+    a line whose time goes back has the lines before that time as context. A line that is too long
+    to be an utterance is taken as several, and its findings lie in these. A line that is not UTF-8
     or has other columns is read as well as possible and carries an `error`. Raises BadInputError
     only for a line over MAX_LINE_BYTES.
     """
@@ -102,11 +110,54 @@ def check_lines(
     for line in _lines(stream):
         start = clock if line.time is None else line.time
         clock = start + max(_MIN_LINE_MS, len(line.text) * MS_PER_CHARACTER)
-        utterance = Utterance(start, clock, line.text)
-        findings = detect(pack, utterance, context, on)
+        if independent:
+            context.clear()
+        findings = _judge(pack, Utterance(start, clock, line.text), context, on)
         yield CheckedLine(line.number, start, line.text, findings, line.error)
-        if not independent:
-            context.append(Utterance(start, clock, line.text[-_CONTEXT_CHARACTERS:]))
+
+
+def _judge(
+    pack: RulePack, line: Utterance, context: deque[Utterance], on: dt.date
+) -> tuple[Finding, ...]:
+    """Findings of a line, which joins the context piece by piece."""
+    findings: list[Finding] = []
+    seen = 0
+    for start, piece in _pieces(line):
+        found = [_moved(finding, start) for finding in detect(pack, piece, context, on)]
+        # What the piece before has seen whole, it has told of.
+        findings += [finding for finding in found if finding.span[1] > seen]
+        seen = start + len(piece.text)
+        context.append(piece)
+    return tuple(findings)
+
+
+def _pieces(line: Utterance) -> Iterator[tuple[int, Utterance]]:
+    """The utterances a line is taken as, each with where it begins in the text of the line."""
+    text = line.text
+    if len(text) <= _LONGEST:
+        yield 0, line
+        return
+    start = 0
+    while len(text) - start > _PIECE:
+        end = start + _PIECE
+        ends = [found.end() for found in _SENTENCE_END.finditer(text, end - _OVERLAP, end)]
+        yield start, _part(line, start, ends[-1] if ends else end)
+        start = ends[-1] if ends else end - _OVERLAP
+    yield start, _part(line, start, len(text))
+
+
+def _part(line: Utterance, start: int, end: int) -> Utterance:
+    lasts_ms, characters = line.end_ms - line.start_ms, len(line.text)
+    return Utterance(
+        line.start_ms + lasts_ms * start // characters,
+        line.start_ms + lasts_ms * end // characters,
+        line.text[start:end],
+    )
+
+
+def _moved(finding: Finding, by: int) -> Finding:
+    start, end = finding.span
+    return replace(finding, span=(start + by, end + by)) if by else finding
 
 
 def _lines(stream: BinaryIO) -> Iterator[_Line]:

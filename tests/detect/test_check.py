@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,41 @@ def test_a_megabyte_on_one_line_is_judged() -> None:
     """A whole transcript pasted as one line is slow to read, not to judge."""
     (line,) = checked("今天给大家看看这款面霜质地很软" * 25_000 + "加我绿泡泡")
     assert line.findings[-1].evidence == "加我绿泡泡"
+
+
+def test_the_time_of_a_long_line_grows_with_its_length() -> None:
+    """Even where it is nothing but offences; the square of it would take hours for a megabyte."""
+
+    def took(count: int) -> float:
+        text = "加我微信" * count
+        began = time.process_time()
+        (line,) = checked(text)
+        assert (line.findings[0].span[0], line.findings[-1].span[1]) == (0, len(text))
+        return time.process_time() - began
+
+    took(100)
+    assert took(1200) < 7 * took(300)
+
+
+@pytest.mark.parametrize("noise", ["好", "好看。"])
+def test_pieces_of_a_long_line_lose_nothing_and_tell_nothing_twice(noise: str) -> None:
+    """Wherever the words stand, they are found once and at their place in the line."""
+    for before in range(195, 305):
+        text = (noise * 300)[:before] + "加我绿泡泡" + noise * 40
+        findings = [(finding.span, finding.evidence) for finding in checked(text)[0].findings]
+        assert findings == [((before, before + 5), "加我绿泡泡")]
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_pieces_of_a_long_line_are_one_broadcast(independent: bool) -> None:
+    """A comparator and the price after it are put together, at the time when they are said."""
+    here = "今天在咱们直播间三百九十九"
+    text = "好看。" * 100 + "这件大衣商场专柜卖两千六一件。" + "好看。" * 30 + here
+    (line,) = checked(text, independent=independent)
+    (finding,) = line.findings
+    assert (finding.rule, finding.evidence) == ("P01-chain-here-after-channel", here)
+    assert finding.span == (len(text) - len(here), len(text))
+    assert 60_000 < finding.start_ms < len(text) * 220
 
 
 def test_memory_does_not_grow_with_the_input(pack: RulePack) -> None:
