@@ -183,7 +183,7 @@ def test_the_time_of_a_long_line_grows_with_its_length() -> None:
 def test_pieces_of_a_long_line_lose_nothing_and_tell_nothing_twice(noise: str) -> None:
     """Wherever the words stand, they are found once and at their place in the line."""
     for before in range(195, 305):
-        text = (noise * 300)[:before] + "加我绿泡泡" + noise * 40
+        text = (noise * 305)[:before] + "加我绿泡泡" + noise * 40
         findings = [(finding.span, finding.evidence) for finding in checked(text)[0].findings]
         assert findings == [((before, before + 5), "加我绿泡泡")]
 
