@@ -143,13 +143,29 @@ class Utterance:
 
 
 class Category(StrEnum):
-    """The four categories of design.md; the codes are part of the interface."""
+    """What a finding is about: the four that are always judged, then those of further rule packs.
+
+    The codes are part of the interface.
+    """
 
     FALSE_PRICE_COMPARISON = "false_price_comparison"
     COMPETITOR_DISPARAGEMENT = "competitor_disparagement"
     OFF_PLATFORM_SOLICITATION = "off_platform_solicitation"
     EFFICACY_CLAIM = "efficacy_claim"
+    ABSOLUTE_CLAIM = "absolute_claim"
+    FAKE_ENGAGEMENT = "fake_engagement"
+    REGULATED_GOODS = "regulated_goods"
+    PRIVACY = "privacy"
+    PRIZES_AND_GIFTS = "prizes_and_gifts"
 
+
+#: The four of design.md, in its order: rules and classifier judge them in every broadcast.
+CORE_CATEGORIES = (
+    Category.FALSE_PRICE_COMPARISON,
+    Category.COMPETITOR_DISPARAGEMENT,
+    Category.OFF_PLATFORM_SOLICITATION,
+    Category.EFFICACY_CLAIM,
+)
 
 #: What people see for a category code.
 CATEGORY_NAMES = {
@@ -157,6 +173,24 @@ CATEGORY_NAMES = {
     Category.COMPETITOR_DISPARAGEMENT: "贬损同行",
     Category.OFF_PLATFORM_SOLICITATION: "站外引流",
     Category.EFFICACY_CLAIM: "功效宣称",
+    Category.ABSOLUTE_CLAIM: "绝对化用语",
+    Category.FAKE_ENGAGEMENT: "虚假评价与互动",
+    Category.REGULATED_GOODS: "资质与准入",
+    Category.PRIVACY: "泄露隐私",
+    Category.PRIZES_AND_GIFTS: "奖品赠品",
+}
+
+#: The letter that a category's subtypes begin with, as in P01.
+SUBTYPE_LETTERS = {
+    Category.FALSE_PRICE_COMPARISON: "P",
+    Category.COMPETITOR_DISPARAGEMENT: "D",
+    Category.OFF_PLATFORM_SOLICITATION: "S",
+    Category.EFFICACY_CLAIM: "E",
+    Category.ABSOLUTE_CLAIM: "A",
+    Category.FAKE_ENGAGEMENT: "R",
+    Category.REGULATED_GOODS: "G",
+    Category.PRIVACY: "V",
+    Category.PRIZES_AND_GIFTS: "Z",
 }
 
 
@@ -181,6 +215,17 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """Where in an earlier utterance the other half of a claim stands."""
+
+    start_ms: int
+    """Start of that utterance."""
+    text: str
+    span: tuple[int, int]
+    """[a, b) in the characters of `text`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Why:
     """Why a rule or the model fired, in a form a reviewer can read."""
 
@@ -190,6 +235,8 @@ class Why:
     """The words in the utterance that decided."""
     context: tuple[str, ...] = ()
     """Earlier utterances that were needed to decide, oldest first."""
+    earlier: Earlier | None = None
+    """The words of the last one of them, where a rule found them there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +274,8 @@ class Finding:
     basis: tuple[Basis, ...] = ()
     facts_to_check: tuple[str, ...] = ()
     suggestion: str = ""
+    shadow: bool = False
+    """Of a rule on trial: it is recorded, and nobody is told."""
 
 
 class CaseState(StrEnum):

@@ -22,6 +22,7 @@ from rich.text import Text
 from pipeline.alerts import Alert
 from pipeline.demo import Comparison, Outcome
 from pipeline.detect import CheckedLine
+from pipeline.detect.backtest import Backtest, Line
 from pipeline.records import CATEGORY_NAMES, Case, Category, Coverage, Finding, Verdict
 
 #: One colour a category, the same in the page.
@@ -30,6 +31,11 @@ _COLOURS = {
     Category.COMPETITOR_DISPARAGEMENT: "magenta",
     Category.OFF_PLATFORM_SOLICITATION: "cyan",
     Category.EFFICACY_CLAIM: "green",
+    Category.ABSOLUTE_CLAIM: "red",
+    Category.FAKE_ENGAGEMENT: "blue",
+    Category.REGULATED_GOODS: "bright_yellow",
+    Category.PRIVACY: "bright_cyan",
+    Category.PRIZES_AND_GIFTS: "bright_magenta",
 }
 _VERDICTS = {Verdict.PASS: "放行", Verdict.REVIEW: "复核", Verdict.BLOCK: "拦截"}
 _COVERAGE = (
@@ -144,6 +150,38 @@ def print_case(case: Case, out: Console) -> None:
     for name, value in rows:
         if value:
             out.print(Text.assemble((name, "bold"), "  ", value))
+
+
+def print_backtest(result: Backtest, out: Console) -> None:
+    """Per rule how many findings each pack raises, and the first lines of what only one does."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("规则", overflow="fold")
+    for name in ("只有现行", "只有改后", "两者都有"):
+        table.add_column(name, justify="right")
+    for rule in result.rules.values():
+        table.add_row(rule.rule, *map(str, (rule.only_before, rule.only_after, rule.both)))
+    out.print(table)
+    for rule in result.rules.values():
+        for mark, colour, lines in (
+            ("-", "red", rule.lines_before),
+            ("+", "green", rule.lines_after),
+        ):
+            for line in lines:
+                out.print(_backtested(mark, colour, rule.rule, line))
+    names = ("only_before", "only_after", "both")
+    before, after, both = (result.total(name) for name in names)
+    out.print(f"现行 {result.before} · 改后 {result.after}")
+    out.print(f"{result.broadcasts} 场、{result.utterances} 句")
+    out.print(f"有疑似的句子：现行 {result.flagged_before}，改后 {result.flagged_after}")
+    out.print(f"疑似：只有现行 {before}，只有改后 {after}，两者都有 {both}")
+
+
+def _backtested(mark: str, colour: str, rule: str, line: Line) -> Text:
+    words = Text(line.text)
+    words.stylize(f"bold {colour}", *line.span)
+    return Text.assemble(
+        (f"{mark} {rule}", colour), (f" {line.broadcast} [{clock(line.start_ms)}] ", "dim"), words
+    )
 
 
 def print_outcome(outcome: Outcome, speed: float, out: Console) -> None:

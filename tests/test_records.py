@@ -18,6 +18,7 @@ from pipeline.records import (
     Category,
     Coverage,
     CoverageKind,
+    Earlier,
     Finding,
     SegmentKey,
     SegmentMessage,
@@ -44,7 +45,12 @@ FINDING = Finding(
     evidence="全网最低价",
     start_ms=1_000,
     end_ms=2_000,
-    why=Why("“全网最低价”没有可查的比较对象。", ("全网最低价",), ("原价三百九",)),
+    why=Why(
+        "“全网最低价”没有可查的比较对象。",
+        ("全网最低价",),
+        ("原价三百九",),
+        Earlier(200, "原价三百九", (0, 5)),
+    ),
     versions=Versions("0.1.0", "2026.11", "classifier-1", "demo"),
     speech_act="rhetorical",
     target="own_product",
@@ -54,6 +60,7 @@ FINDING = Finding(
     ),
     facts_to_check=("近三十天成交价",),
     suggestion="今天直播间的价格是……",
+    shadow=True,
 )
 
 #: One sample for every record that travels, no field left at its default.
@@ -64,6 +71,7 @@ SAMPLES = (
     Transcript(1_000, 2_000, "全网最低价", WORDS, -0.25, 0.01, ("loop_truncated",), "价价", "demo"),
     Utterance(1_000, 2_000, "全网最低价", WORDS),
     FINDING.basis[1],
+    FINDING.why.earlier,
     FINDING.why,
     FINDING.versions,
     FINDING,
@@ -141,6 +149,14 @@ def test_times_travel_as_utc_and_codes_as_their_value() -> None:
     }
     assert json.loads(codec.encode(FINDING))["category"] == "false_price_comparison"
     assert json.loads(codec.encode(FINDING))["span"] == [0, 5]
+
+
+def test_every_category_has_a_name_and_a_letter_of_its_own() -> None:
+    """Subtypes of two categories never share a code; the four that are always judged come first."""
+    assert list(records.CATEGORY_NAMES) == list(Category)
+    assert list(records.SUBTYPE_LETTERS) == list(Category)
+    assert "".join(records.SUBTYPE_LETTERS.values()) == "PDSEARGVZ"
+    assert tuple(Category)[:4] == records.CORE_CATEGORIES
 
 
 @pytest.mark.parametrize(

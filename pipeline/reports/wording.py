@@ -12,6 +12,11 @@ GLYPHS = {
     "competitor_disparagement": "贬",
     "off_platform_solicitation": "引",
     "efficacy_claim": "效",
+    "absolute_claim": "绝",
+    "fake_engagement": "评",
+    "regulated_goods": "证",
+    "privacy": "私",
+    "prizes_and_gifts": "奖",
 }
 
 VERDICTS = {
@@ -42,7 +47,7 @@ SPEECH_ACTS = {
 TARGETS = {
     "own": "自家商品",
     "other_channel": "其他渠道",
-    "named_peer": "特定同行",
+    "peer": "特定同行",
     "peers": "泛指同行",
     "platform": "平台",
     "audience": "观众",

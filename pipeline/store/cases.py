@@ -30,7 +30,10 @@ class Opening:
 
 
 def finding_id(key: SegmentKey, finding: Finding) -> str:
-    """Natural key of a finding as one text: the segment, the rule and the span."""
+    """Natural key of a finding as one text: the segment, the rule and the span.
+
+    What a rule found while on trial is another finding: it was never raised.
+    """
     parts = (
         key.broadcast,
         key.epoch,
@@ -39,6 +42,7 @@ def finding_id(key: SegmentKey, finding: Finding) -> str:
         finding.subtype,
         finding.rule,
         *finding.span,
+        *(["shadow"] if finding.shadow else []),
     )
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 

@@ -182,8 +182,12 @@ class Store:
             insert_new(connection, findings, rows)
 
     def findings(self, broadcast: str) -> list[Finding]:
-        """Findings of a broadcast in the order of the media clock."""
-        return [decode(Finding, row.record) for row in self._of_broadcast(findings, broadcast)]
+        """Findings raised in a broadcast, in the order of the media clock."""
+        return [finding for finding in self._findings(broadcast) if not finding.shadow]
+
+    def shadow_findings(self, broadcast: str) -> list[Finding]:
+        """The same of rules on trial, which nobody was told of."""
+        return [finding for finding in self._findings(broadcast) if finding.shadow]
 
     def open_case(
         self, opening: Opening, takes: Callable[[Finding], bool], opened_at: dt.datetime
@@ -240,6 +244,9 @@ class Store:
     def coverage(self, broadcast: str) -> Coverage:
         """Sums of the coverage ledger of a broadcast, in ms."""
         return coverage_of(self.stretches(broadcast))
+
+    def _findings(self, broadcast: str) -> list[Finding]:
+        return [decode(Finding, row.record) for row in self._of_broadcast(findings, broadcast)]
 
     def _of_broadcast(
         self, table: sa.Table, broadcast: str, *where: sa.ColumnElement[bool]

@@ -16,8 +16,9 @@ import av
 import pytest
 
 from pipeline.errors import MissingError
-from pipeline.records import Coverage, Why, Word
+from pipeline.records import CATEGORY_NAMES, Category, Coverage, Why, Word
 from pipeline.reports import Replay, Sound, SoundTrack, write_replay_html
+from pipeline.reports.wording import GLYPHS
 from tests.reports.sample import LINES, record, replay, tone, transcript
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}<!--"
@@ -164,6 +165,22 @@ def test_every_finding_is_there_with_its_grounds(tmp_path: Path) -> None:
         ["false_price_comparison", "review", 3],
         ["competitor_disparagement", "review", 4],
     ]
+
+
+def test_every_category_has_its_name_sign_and_colour(tmp_path: Path) -> None:
+    """Also those of further rule packs: list, timeline and waveform know them."""
+    found = tuple(
+        dataclasses.replace(replay().findings[0], category=category) for category in Category
+    )
+    page = written(tmp_path, replay(findings=found))
+    text = "".join(Elements(page).text)
+    for category in Category:
+        assert text.count(GLYPHS[category] + CATEGORY_NAMES[category]) >= 2
+        assert re.search(rf'\[data-c="{category}"\] {{ --c: var\(--\w+\); }}', page)
+        assert re.search(rf"\b{category}: ink\.\w+", page)
+    inks = re.findall(r'\[data-c="\w+"\] { --c: var\(--(\w+)\); }', page)
+    assert len(set(inks)) == len(Category)
+    assert [len(re.findall(rf"--{ink}: #", page)) for ink in inks] == [2] * len(inks)
 
 
 def test_unheard_time_is_named_and_never_clean(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pipeline.records import (
     Why,
     Word,
 )
-from pipeline.store import Broadcast, Room, Store
+from pipeline.store import Broadcast, Opening, Room, Store
 
 AT = dt.datetime(2026, 11, 11, 20, 0, 0, 123_456, tzinfo=dt.UTC)
 BEIJING = dt.timezone(dt.timedelta(hours=8))
@@ -138,6 +138,29 @@ def test_two_findings_differ_by_rule_or_span(store: Store) -> None:
     store.add_findings(segment(0).key, found)
     store.add_findings(segment(0).key, [dataclasses.replace(finding(0), score=0.1)])
     assert sorted(store.findings("b"), key=str) == sorted(found, key=str)
+
+
+@pytest.mark.parametrize("category", Category)
+def test_a_finding_of_any_category_is_stored_and_opens_a_case(
+    store: Store, category: Category
+) -> None:
+    """Further rule packs need no other schema, on either database."""
+    store.add_segment(segment(0))
+    one = dataclasses.replace(finding(0), category=category)
+    store.add_findings(segment(0).key, [one])
+    store.open_case(Opening("c", segment(0).key, one, "全网最低价"), lambda _: False, AT)
+    assert store.findings("b") == [one]
+    assert [(case.category, case.finding) for case in store.cases()] == [(category, one)]
+
+
+def test_what_a_rule_on_trial_finds_is_kept_apart(store: Store) -> None:
+    """It is recorded, not raised; the same finding of the rule when active is another one."""
+    store.add_segment(segment(0))
+    trial = dataclasses.replace(finding(0), shadow=True)
+    store.add_findings(segment(0).key, [trial])
+    assert (store.findings("b"), store.shadow_findings("b")) == ([], [trial])
+    store.add_findings(segment(0).key, [finding(0)])
+    assert (store.findings("b"), store.shadow_findings("b")) == ([finding(0)], [trial])
 
 
 def test_the_ledger_of_all_epochs_is_one(store: Store) -> None:

@@ -237,12 +237,15 @@
   let ink = {};
   function colours() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["accent", "wave", "heard", "line", "bad", "ink", "panel", "price", "peer", "offsite", "efficacy"];
+    const names = ["accent", "wave", "heard", "line", "bad", "ink", "panel", "price", "peer", "offsite", "efficacy",
+      "absolute", "engagement", "goods", "privacy", "prizes"];
     ink = Object.fromEntries(names.map((name) => [name, style.getPropertyValue("--" + name).trim()]));
     ink.kinds = { heard: ink.heard, silent: ink.line, music: "#a58fc9", lost: ink.bad, shed: ink.bad, failed: ink.bad };
     ink.categories = {
       false_price_comparison: ink.price, competitor_disparagement: ink.peer,
       off_platform_solicitation: ink.offsite, efficacy_claim: ink.efficacy,
+      absolute_claim: ink.absolute, fake_engagement: ink.engagement, regulated_goods: ink.goods,
+      privacy: ink.privacy, prizes_and_gifts: ink.prizes,
     };
   }
   function fit(canvas) {
