@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ class _Kind:
     expects: str
     read: Callable[[object], object]
     """Raises TypeError or ValueError for a value that does not fit."""
+    separator: str = ""
+    """Between the items of a list in a variable."""
 
 
 def _text(value: object) -> str:
@@ -42,13 +44,21 @@ def _path(value: object) -> Path:
     return Path(_text(value)).expanduser()
 
 
-def _paths(value: object) -> tuple[Path, ...]:
-    """Read a list of folders; in the environment they are joined as in PATH."""
+def _items(value: object, separator: str) -> list[object]:
+    """The items of a list; in the environment they are one text."""
     if isinstance(value, str):
-        value = [part for part in value.split(os.pathsep) if part]
+        return [part for part in value.split(separator) if part.strip()]
     if not isinstance(value, list):
         raise TypeError(value)
-    return tuple(_path(item) for item in value)
+    return value
+
+
+def _paths(value: object) -> tuple[Path, ...]:
+    return tuple(_path(item) for item in _items(value, os.pathsep))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _items(value, ","))
 
 
 def _whole(minimum: int, maximum: int, unit: str) -> dict[str, _Kind]:
@@ -86,7 +96,10 @@ def _choice(*choices: str) -> dict[str, _Kind]:
 
 _TEXT = {"kind": _Kind("a text that is not empty", _text)}
 _PATH = {"kind": _Kind("a path", _path)}
-_PATHS = {"kind": _Kind(f"a list of folders (joined by {os.pathsep!r} in a variable)", _paths)}
+_PATHS = {
+    "kind": _Kind(f"a list of folders (joined by {os.pathsep!r} in a variable)", _paths, os.pathsep)
+}
+_NAMES = {"kind": _Kind("a list of names (joined by ',' in a variable)", _names, ",")}
 _REDIS = {"kind": _Kind("a URL such as redis://host:6379/0", _text)}
 _DATABASE = {"kind": _Kind("a URL such as postgresql://user@host/name or sqlite:///file", _text)}
 
@@ -130,6 +143,8 @@ class Settings:
     """How long an open source may stay silent on the wire."""
     allowed_media_dirs: tuple[Path, ...] = field(default=(), metadata=_PATHS)
     """Folders whose files may be monitored as rooms; the command line reads any file."""
+    packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
+    """Rule packs of lexicons/extra to judge by as well; none unless named."""
     metrics_port: int = field(default=0, metadata=_whole(0, 65_535, "a port"))
     """Port of the Prometheus page; 0 turns it off."""
     metrics_host: str = field(default="127.0.0.1", metadata=_TEXT)
@@ -151,13 +166,16 @@ class Settings:
         return self.clips_url or str(self.data_dir / "clips")
 
 
-def load_settings(path: Path | None = None) -> Settings:
-    """Settings from the environment, then the file, then defaults.
+def load_settings(path: Path | None = None, **given: object) -> Settings:
+    """Settings from the command line (`given`), the environment, the file, then defaults.
 
-    `path` is the settings file; None means the one TINGBO_CONFIG names, else `tingbo.toml` in the
-    working folder if there is one. Raises SettingError naming the key, the value and what fits.
+    A `given` value of None leaves its setting alone. `path` is the settings file; None means the
+    one TINGBO_CONFIG names, else `tingbo.toml` in the working folder if there is one. Raises
+    SettingError naming the key, the value and what fits.
     """
-    return read_settings(os.environ, path)
+    kinds = {item.name: item.metadata["kind"] for item in fields(Settings)}
+    values = {name: _read(name, v, kinds[name]) for name, v in given.items() if v is not None}
+    return replace(read_settings(os.environ, path), **values)  # type: ignore[arg-type]
 
 
 def read_settings(environment: Mapping[str, str], path: Path | None = None) -> Settings:
@@ -176,12 +194,6 @@ def read_settings(environment: Mapping[str, str], path: Path | None = None) -> S
         if environment.get(variable):
             values[key] = _read(variable, environment[variable], kind)
     return Settings(**values)
-
-
-def checked(given: Mapping[str, object]) -> dict[str, Any]:
-    """Values of settings given on the command line, read as those of the file are."""
-    kinds = {item.name: item.metadata["kind"] for item in fields(Settings)}
-    return {name: _read(name, value, kinds[name]) for name, value in given.items()}
 
 
 def _read(name: str, value: object, kind: _Kind) -> object:
@@ -216,12 +228,15 @@ def _file_values(environment: Mapping[str, str], path: Path | None) -> dict[str,
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """This process's environment with every setting in it: what a role started from here reads."""
-    values = {name: getattr(settings, name) for name in (item.name for item in fields(Settings))}
     given = {
-        ENVIRONMENT_PREFIX + name.upper(): os.pathsep.join(map(str, value))
-        if isinstance(value, tuple)
-        else str(value)
-        for name, value in values.items()
-        if value is not None
+        ENVIRONMENT_PREFIX + item.name.upper(): _written(
+            getattr(settings, item.name), item.metadata["kind"]
+        )
+        for item in fields(Settings)
+        if getattr(settings, item.name) is not None
     }
     return {**os.environ, **given}
+
+
+def _written(value: object, kind: _Kind) -> str:
+    return kind.separator.join(map(str, value)) if isinstance(value, tuple) else str(value)

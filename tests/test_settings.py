@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingError
-from pipeline.settings import Settings, load_settings, read_settings
+from pipeline.settings import Settings, as_environment, load_settings, read_settings
 
 
 @pytest.fixture
@@ -121,6 +121,40 @@ def test_passwords_in_urls_show_neither_in_repr_nor_in_errors() -> None:
     assert "a value that is not shown" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "packs"),
+    [('packs = ["absolute", "privacy"]', ("absolute", "privacy")), ("packs = []", ())],
+)
+def test_packs_are_a_list_in_a_file(tmp_path: Path, text: str, packs: tuple[str, ...]) -> None:
+    """No pack is on by default."""
+    assert Settings().packs == ()
+    path = tmp_path / "other.toml"
+    path.write_text(text)
+    assert read_settings({}, path).packs == packs
+
+
+def test_lists_survive_the_way_into_the_environment_of_a_role() -> None:
+    """Names are joined by commas, folders as in PATH; a role reads what its starter had."""
+    own = dataclasses.replace(
+        Settings(), packs=("absolute", "privacy"), allowed_media_dirs=(Path("/a"), Path("/b"))
+    )
+    environment = as_environment(own)
+    assert environment["TINGBO_PACKS"] == "absolute,privacy"
+    assert read_settings(environment) == own
+    assert read_settings({"TINGBO_PACKS": " absolute , privacy,"}).packs == own.packs
+
+
 def test_every_setting_says_how_it_is_read() -> None:
     """A setting added without a kind would fail only when someone sets it."""
     assert [item.name for item in dataclasses.fields(Settings) if "kind" not in item.metadata] == []
+
+
+def test_the_command_line_beats_everything_and_is_read_as_strictly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A value that is given counts, None leaves the setting alone, a wrong one is named."""
+    monkeypatch.setenv("TINGBO_DEVICE", "cuda")
+    assert load_settings(device="cpu", asr_model=None).device == "cpu"
+    assert load_settings(device=None, asr_model="small").device == "cuda"
+    with pytest.raises(SettingError, match="Setting device is 'tpu'"):
+        load_settings(device="tpu")
