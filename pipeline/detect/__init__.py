@@ -1,20 +1,30 @@
 """Detection: utterances become findings, by rule packs that are data (lexicons/)."""
 
-from pipeline.detect.check import CheckedLine, check_lines
-from pipeline.detect.engine import CONTEXT_MS, ENGINE_VERSION, detect
-from pipeline.detect.lexicon import load_rule_pack
+from pipeline.detect.basis import legal_day
+from pipeline.detect.check import CheckedLine, check_lines, opened_text
+from pipeline.detect.engine import CONTEXT_MS, ENGINE_VERSION, RuleReading, detect, read_rules
+from pipeline.detect.lexicon import extra_packs, load_rule_pack
 from pipeline.detect.pack import Rule, RulePack
-from pipeline.detect.selftest import Failure, self_test
+from pipeline.detect.selftest import Failure, examples_in, self_test, warnings
+from pipeline.detect.watch import PackWatch
 
 __all__ = [
     "CONTEXT_MS",
     "ENGINE_VERSION",
     "CheckedLine",
     "Failure",
+    "PackWatch",
     "Rule",
     "RulePack",
+    "RuleReading",
     "check_lines",
     "detect",
+    "examples_in",
+    "extra_packs",
+    "legal_day",
     "load_rule_pack",
+    "opened_text",
+    "read_rules",
     "self_test",
+    "warnings",
 ]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.detect.normalize import NormalText, normalize
-from pipeline.detect.pack import Rule, RulePack
+from pipeline.detect.normalize import NormalText
+from pipeline.detect.pack import Rule, RulePack, RuleStatus
 from pipeline.detect.reading import MAX_WITHIN_S
-from pipeline.detect.rules import Match, match_rules
-from pipeline.records import Finding, Utterance, Verdict, Versions, Why, Word
+from pipeline.detect.restore import Change, changes_of, reading_of
+from pipeline.detect.rules import Context, Match, match_rules
+from pipeline.records import Earlier, Finding, Utterance, Verdict, Versions, Why, Word
 
 #: Version of this engine, part of every finding.
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 
 #: No rule looks back further than this.
 CONTEXT_MS = MAX_WITHIN_S * 1000
@@ -28,67 +29,99 @@ BLOCK_SEVERITY = 3
 _SAME_BREATH = 4
 #: Below this probability a recognised word that decided must be listened to.
 UNSURE_WORD = 0.5
+#: What a match that nothing excuses is said as.
+_ASSERTION = "assertion"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReading:
+    """What the rules make of one utterance."""
+
+    text: NormalText
+    """What it means, in normal form; matches count in it."""
+    held: tuple[Match, ...] = ()
+    """Every active rule that holds, overlapping ones included."""
+    excused: tuple[tuple[Match, str], ...] = ()
+    """Matches of active rules that are harmless, with what makes them so: the name of a speech act,
+    "exception" or "allowed"."""
+    findings: tuple[Finding, ...] = ()
+    """By position; of overlapping ones of a category the one with the highest score."""
+    shadow: tuple[Finding, ...] = ()
+    """The same of rules on trial: to be recorded, not raised."""
+
+
+def read_rules(
+    pack: RulePack, utterance: Utterance, context: Sequence[Utterance], on: dt.date
+) -> RuleReading:
+    """What holds in `utterance`, what is excused, and the findings with the basis of the day `on`.
+
+    `context` has the earlier utterances of the broadcast, oldest first; a rule looks back as far as
+    it says, CONTEXT_MS at most.
+    """
+    text = reading_of(utterance.text, pack.morphs)
+    if not text.text:
+        return RuleReading(text)
+    view = _View(pack, utterance, text, context, Context(utterance.start_ms, context, pack.morphs))
+    matches = _joined(match_rules(pack, text, view.before))
+    held = [match for match, excuse in matches if not excuse]
+    active = [match for match in held if match.rule.status is RuleStatus.ACTIVE]
+    shadow = [match for match in held if match.rule.status is RuleStatus.SHADOW]
+    return RuleReading(
+        text,
+        tuple(active),
+        tuple(
+            (match, excuse)
+            for match, excuse in matches
+            if excuse and match.rule.status is RuleStatus.ACTIVE
+        ),
+        tuple(_strongest(_finding(view, match, on) for match in active)),
+        tuple(_strongest(_finding(view, match, on) for match in shadow)),
+    )
 
 
 def detect(
     pack: RulePack, utterance: Utterance, context: Sequence[Utterance], on: dt.date
 ) -> tuple[Finding, ...]:
-    """Findings whose span lies in `utterance`, by position; the basis is that of the day `on`.
-
-    `context` has the earlier utterances of the broadcast, oldest first; a rule looks back as far as
-    it says, CONTEXT_MS at most. Of overlapping findings of a category the one with the
-    highest score stays.
-    """
-    text = normalize(utterance.text)
-    if not text.text:
-        return ()
-    view = _View(utterance, text, context)
-    found = [_finding(pack, view, match, on) for match in _matches(pack, view)]
-    return tuple(_strongest(found))
+    """The findings of `read_rules`."""
+    return read_rules(pack, utterance, context, on).findings
 
 
 def matches_of(
     pack: RulePack, utterance: Utterance, context: Sequence[Utterance]
 ) -> list[tuple[Rule, tuple[int, int]]]:
-    """Every rule that holds with its span in the original text, overlapping ones included."""
-    view = _View(utterance, normalize(utterance.text), context)
-    return [
-        (match.rule, view.text.original_span(match.start, match.end))
-        for match in _matches(pack, view)
-    ]
+    """Every active rule that holds with its span in the original text."""
+    reading = read_rules(pack, utterance, context, dt.date.min)
+    return [(one.rule, reading.text.original_span(one.start, one.end)) for one in reading.held]
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
     """An utterance with its normal form and the utterances before it."""
 
+    pack: RulePack
     utterance: Utterance
     text: NormalText
     context: Sequence[Utterance]
-
-    def earlier(self) -> list[tuple[int, NormalText]]:
-        """The context in normal form, each with how many ms before the utterance it began."""
-        start = self.utterance.start_ms
-        return [(start - item.start_ms, normalize(item.text)) for item in self.context]
+    before: Context
 
 
-def _matches(pack: RulePack, view: _View) -> list[Match]:
-    """Matches of each rule by position, those that overlap or nearly touch joined into one."""
-    kept: dict[str, list[Match]] = {}
-    for match in sorted(match_rules(pack, view.text, view.earlier), key=_position):
-        of_rule = kept.setdefault(match.rule.id, [])
+def _joined(matches: Iterable[tuple[Match, str]]) -> list[tuple[Match, str]]:
+    """By rule and position; those of one rule that overlap or nearly touch joined into one."""
+    kept: dict[tuple[str, str], list[Match]] = {}
+    for match, excuse in sorted(matches, key=_position):
+        of_rule = kept.setdefault((match.rule.id, excuse), [])
         if of_rule and match.start <= of_rule[-1].end + _SAME_BREATH:
             of_rule[-1] = of_rule[-1].joined(match)
         else:
             of_rule.append(match)
-    return [match for of_rule in kept.values() for match in of_rule]
+    return [(match, excuse) for (_, excuse), of_rule in kept.items() for match in of_rule]
 
 
-def _position(match: Match) -> tuple[int, int]:
-    return match.start, match.end
+def _position(found: tuple[Match, str]) -> tuple[int, int]:
+    return found[0].start, found[0].end
 
 
-def _strongest(findings: list[Finding]) -> list[Finding]:
+def _strongest(findings: Iterable[Finding]) -> list[Finding]:
     kept: list[Finding] = []
     for finding in sorted(findings, key=_strength, reverse=True):
         if not any(
@@ -107,11 +140,10 @@ def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return a[0] < b[1] and b[0] < a[1]
 
 
-def _finding(pack: RulePack, view: _View, match: Match, on: dt.date) -> Finding:
-    rule, utterance = match.rule, view.utterance
+def _finding(view: _View, match: Match, on: dt.date) -> Finding:
+    rule, utterance, book = match.rule, view.utterance, view.pack.basis
     span = view.text.original_span(match.start, match.end)
-    spoken = _words_in(utterance, span)
-    evidence = utterance.text[span[0] : span[1]]
+    spoken = words_in(utterance, span)
     unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
     return Finding(
         category=rule.category,
@@ -120,15 +152,17 @@ def _finding(pack: RulePack, view: _View, match: Match, on: dt.date) -> Finding:
         score=rule.score,
         verdict=_verdict(rule, unsure),
         span=span,
-        evidence=evidence,
+        evidence=utterance.text[span[0] : span[1]],
         start_ms=spoken[0].start_ms if spoken else utterance.start_ms,
         end_ms=spoken[-1].end_ms if spoken else utterance.end_ms,
-        why=_why(view, match, evidence, unsure),
-        versions=Versions(engine=ENGINE_VERSION, rule_pack=pack.label),
+        why=_why(view, match, span, unsure),
+        versions=Versions(engine=ENGINE_VERSION, rule_pack=view.pack.label),
+        speech_act=_ASSERTION,
         target=rule.target,
-        basis=tuple(provision.basis for provision in pack.basis.in_force(rule.basis, on)),
+        basis=tuple(provision.basis for provision in book.in_force(rule.basis, on)),
         facts_to_check=rule.facts_to_check,
         suggestion=rule.suggestion,
+        shadow=rule.status is RuleStatus.SHADOW,
     )
 
 
@@ -140,25 +174,48 @@ def _verdict(rule: Rule, unsure: list[str]) -> Verdict:
     return Verdict.REVIEW
 
 
-def _why(view: _View, match: Match, evidence: str, unsure: list[str]) -> Why:
+def _why(view: _View, match: Match, span: tuple[int, int], unsure: list[str]) -> Why:
     original = view.utterance.text
     inside = [word for word in match.words if not _is_within_another(word, match.words)]
     spans = [view.text.original_span(*word) for word in inside]
     words = tuple(dict.fromkeys(original[start:end] for start, end in spans))
-    context = () if match.earlier is None else (view.context[match.earlier].text,)
-    text = match.rule.why.format(evidence=evidence)
-    if context:
-        text += f"(结合前句:“{context[0]}”)"
+    earlier = _earlier(view, match)
+    text = match.rule.why.format(evidence=original[span[0] : span[1]])
+    restored = _restored(view, span)
+    if restored:
+        text += f"({restored})"
+    if earlier is not None:
+        text += f"(结合前句:“{earlier.text}”)"
     if unsure:
         text += f"“{'、'.join(unsure)}”识别把握不大,请听一下录音。"
-    return Why(text, words, context)
+    return Why(text, words, () if earlier is None else (earlier.text,), earlier)
+
+
+def _restored(view: _View, span: tuple[int, int]) -> str:
+    """What was read as something else within a span: “薇信”按“微信”理解."""
+    original = view.utterance.text
+    changes: dict[str, Change] = {
+        original[change.start : change.end]: change
+        for change in changes_of(original, view.pack.morphs)
+        if _overlap((change.start, change.end), span)
+    }
+    return "、".join(f"“{said}”按“{change.meant}”理解" for said, change in changes.items())
+
+
+def _earlier(view: _View, match: Match) -> Earlier | None:
+    found = match.earlier
+    if found is None:
+        return None
+    said = view.context[found.number]
+    span = view.before.text(found.number).original_span(found.start, found.end)
+    return Earlier(said.start_ms, said.text, span)
 
 
 def _is_within_another(word: tuple[int, int], words: Sequence[tuple[int, int]]) -> bool:
     return any(a <= word[0] and word[1] <= b and (a, b) != word for a, b in words)
 
 
-def _words_in(utterance: Utterance, span: tuple[int, int]) -> list[Word]:
+def words_in(utterance: Utterance, span: tuple[int, int]) -> list[Word]:
     """The timed words that the span touches; empty when words and text do not agree."""
     touched = []
     end = 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pipeline.detect.acts import SpeechAct
+from pipeline.detect.allow import AllowList
 from pipeline.detect.basis import BasisBook
+from pipeline.detect.morphs import Morphs
 from pipeline.detect.patterns import Pattern
 from pipeline.records import Category
 
@@ -30,6 +33,14 @@ class PassExample:
     earlier: tuple[str, ...] = ()
 
 
+class RuleStatus(StrEnum):
+    """What becomes of what a rule finds."""
+
+    ACTIVE = "active"
+    SHADOW = "shadow"
+    """On trial: recorded, not raised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One construction that is suspicious, why, and what it rests on."""
@@ -37,6 +48,7 @@ class Rule:
     id: str
     category: Category
     subtype: str
+    status: RuleStatus
     severity: int
     """1 to 4: light, serious, very serious, extremely serious."""
     score: float
@@ -60,9 +72,9 @@ class Rule:
     passes: tuple[PassExample, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AnchorIndex:
-    """Words → the patterns that can match only where one of them stands."""
+    """Words → the patterns that can match only where one of them stands; equal only to itself."""
 
     rules: Mapping[str, tuple[tuple[int, int], ...]]
     """Anchor → (rule, pattern) numbers."""
@@ -91,7 +103,12 @@ class RulePack:
     rules: tuple[Rule, ...]
     acts: Mapping[str, SpeechAct]
     basis: BasisBook
+    morphs: Morphs
+    allow: AllowList
     index: AnchorIndex
+    """Over the patterns of the rules."""
+    earlier_index: AnchorIndex
+    """Over what they ask for in earlier utterances."""
 
     @property
     def label(self) -> str:
@@ -99,11 +116,11 @@ class RulePack:
         return f"{self.version}+{self.content_hash[:12]}"
 
 
-def index_of(rules: tuple[Rule, ...]) -> AnchorIndex:
-    """The index over the patterns of `rules`."""
+def index_of(patterns: Iterable[Iterable[Pattern]]) -> AnchorIndex:
+    """The index over the patterns of each rule, in the order of the rules."""
     by_word: dict[str, set[tuple[int, int]]] = {}
-    for rule_number, rule in enumerate(rules):
-        for pattern_number, pattern in enumerate(rule.patterns):
+    for rule_number, of_rule in enumerate(patterns):
+        for pattern_number, pattern in enumerate(of_rule):
             for word in pattern.anchors:
                 by_word.setdefault(word, set()).add((rule_number, pattern_number))
     lengths: dict[str, set[int]] = {}

@@ -1,4 +1,4 @@
-"""TOML tables of a rule pack → rules, speech acts, word classes, provisions.
+"""TOML tables of a rule pack → rules, speech acts, word classes, provisions, allowed wordings.
 
 Everything here raises FieldError or PatternError; lexicon.py adds the file and the line.
 """
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.detect.acts import Case, SpeechAct
+from pipeline.detect.allow import Allowed
 from pipeline.detect.basis import BasisBook, Provision
 from pipeline.detect.fields import FieldError, Fields
 from pipeline.detect.normalize import normal_form
-from pipeline.detect.pack import FlagExample, PassExample, Rule
+from pipeline.detect.pack import FlagExample, PassExample, Rule, RuleStatus
 from pipeline.detect.patterns import (
     Classes,
     Pattern,
@@ -23,7 +24,7 @@ from pipeline.detect.patterns import (
     compile_ending,
     compile_pattern,
 )
-from pipeline.records import Basis, Category
+from pipeline.records import SUBTYPE_LETTERS, Basis, Category
 
 _KINDS = ("law", "regulation", "interpretation", "platform_rule")
 _TARGETS = ("own", "other_channel", "peer", "peers", "platform", "audience", "none")
@@ -31,7 +32,6 @@ _MIN_EXAMPLES = 3
 #: No rule may look further back than this, in seconds: it is what the workers read as context.
 MAX_WITHIN_S = 120
 _COMPARISON = re.compile(r"(\w+) > (\w+)")
-_SUBTYPE = re.compile(r"[PDSE]\d\d")
 _INCLUDE = re.compile(r"\[(\w+)\]")
 
 
@@ -42,6 +42,29 @@ class Shared:
     classes: Classes
     acts: Mapping[str, SpeechAct]
     basis: BasisBook
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a file says of all its rules."""
+
+    category: Category
+    status: RuleStatus
+
+
+def read_head(table: dict[str, Any], *, is_extra: bool) -> Head:
+    """The keys of a file of rules beside its rules; a file of an extra pack names the pack."""
+    fields = Fields({key: value for key, value in table.items() if key != "rule"})
+    if is_extra:
+        fields.text("pack")
+    category = Category(fields.choice("category", list(Category)))
+    status = _status(fields, RuleStatus.ACTIVE)
+    fields.finish()
+    return Head(category, status)
+
+
+def _status(fields: Fields, default: RuleStatus) -> RuleStatus:
+    return RuleStatus(fields.choice("status", list(RuleStatus), default))
 
 
 def read_classes(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -112,16 +135,30 @@ def read_provision(table: Any) -> Provision:
     fields.finish()
     if basis.effective_to is not None and basis.effective_to <= basis.effective_from:
         raise FieldError("effective_to must be after effective_from")
+    if provision.link and not provision.link.startswith("https://"):
+        raise FieldError(f"link is {provision.link!r}, not an https address or empty")
     return provision
 
 
-def read_rule(table: Any, category: Category, shared: Shared) -> Rule:
+def read_allowed(table: Any) -> Allowed:
+    """Wordings that override rules."""
+    fields = Fields(table)
+    words = tuple(normal_form(word) for word in fields.texts("words", 1))
+    allowed = Allowed(words, fields.text("reason"), fields.text("source"), fields.texts("pass", 1))
+    fields.finish()
+    if not all(words):
+        raise FieldError("words has one of which nothing is left in normal form")
+    return allowed
+
+
+def read_rule(table: Any, head: Head, shared: Shared) -> Rule:
     """A rule, compiled, with everything it names checked."""
     fields = Fields(table)
     rule = Rule(
         id=fields.text("id"),
-        category=category,
-        subtype=_subtype(fields.text("subtype")),
+        category=head.category,
+        subtype=_subtype(fields.text("subtype"), head.category),
+        status=_status(fields, head.status),
         severity=fields.whole("severity", 1, 4),
         score=fields.share("score"),
         patterns=_patterns(fields, "patterns", 1, shared.classes),
@@ -143,9 +180,10 @@ def read_rule(table: Any, category: Category, shared: Shared) -> Rule:
     return rule
 
 
-def _subtype(text: str) -> str:
-    if not _SUBTYPE.fullmatch(text):
-        raise FieldError(f"subtype is {text!r}, not a letter of PDSE and two digits")
+def _subtype(text: str, category: Category) -> str:
+    letter = SUBTYPE_LETTERS[category]
+    if not re.fullmatch(rf"{letter}\d\d", text):
+        raise FieldError(f"subtype is {text!r}, not {letter} and two digits")
     return text
 
 

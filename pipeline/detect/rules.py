@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from pipeline.detect.allow import AllowList, hidden
+from pipeline.detect.morphs import Morphs
 from pipeline.detect.normalize import NormalText
 from pipeline.detect.numbers import value_of
-from pipeline.detect.pack import Rule, RulePack
-from pipeline.detect.patterns import Pattern
+from pipeline.detect.pack import AnchorIndex, Rule, RulePack
+from pipeline.detect.restore import reading_of
+from pipeline.records import Utterance
 
+#: What excuses a match besides the speech acts of the pack.
+EXCEPTION, ALLOWED = "exception", "allowed"
 #: Exceptions are looked for this many characters around a match, within its sentences.
 _EXCEPTION_REACH = 16
 
+_Numbers = dict[str, float | None]
 
-#: Gives the utterances before, oldest first, each with how many ms before it began.
-Earlier = Callable[[], Sequence[tuple[int, NormalText]]]
+
+@dataclass(frozen=True, slots=True)
+class EarlierMatch:
+    """What an earlier utterance adds to a match."""
+
+    number: int
+    """Of the utterance in the context."""
+    start: int
+    end: int
+    """[start, end) of its normal form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +43,8 @@ class Match:
     end: int
     words: tuple[tuple[int, int], ...]
     """[start, end) of every word and number that decided."""
-    earlier: int | None = None
-    """Number of the earlier utterance that was needed, if one was."""
+    earlier: EarlierMatch | None = None
+    """In the earlier utterance that was needed, if one was."""
 
     def joined(self, other: Match) -> Match:
         """Both as one, for matches of one rule that overlap."""
@@ -41,66 +56,119 @@ class Match:
         )
 
 
-def match_rules(pack: RulePack, text: NormalText, earlier: Earlier) -> Iterator[Match]:
-    """Every rule that holds somewhere in `text`, in the order of the pack.
+class Context:
+    """The utterances before one, oldest first; each is read when a rule first asks for it."""
 
-    `earlier` is called only when a rule asks for what was said before.
+    def __init__(self, start_ms: int, said: Sequence[Utterance], morphs: Morphs) -> None:
+        self._start_ms = start_ms
+        self._said = said
+        self._morphs = morphs
+        self._texts: dict[int, NormalText] = {}
+
+    def within(self, ms: int) -> Iterator[tuple[int, NormalText]]:
+        """Those that began at most `ms` before, latest first, each with its number."""
+        for number in range(len(self._said) - 1, -1, -1):
+            if 0 <= self._start_ms - self._said[number].start_ms <= ms:
+                yield number, self.text(number)
+
+    def text(self, number: int) -> NormalText:
+        """The normal form of one of them."""
+        if number not in self._texts:
+            self._texts[number] = reading_of(self._said[number].text, self._morphs)
+        return self._texts[number]
+
+
+def match_rules(pack: RulePack, text: NormalText, context: Context) -> Iterator[tuple[Match, str]]:
+    """Every rule that holds somewhere in `text`, in the order of the pack, with its excuse.
+
+    The excuse is the name of a speech act, EXCEPTION, ALLOWED, or empty: then the match stands.
     """
     for rule_number, pattern_number in pack.index.candidates(text.text):
         rule = pack.rules[rule_number]
-        for found in rule.patterns[pattern_number].regex.finditer(text.text):
-            match = _match(rule, text, found, earlier)
+        pattern = rule.patterns[pattern_number]
+        for found, is_allowed in _occurrences(pattern.regex, text.text, pack.allow):
+            match = _match(pack, rule_number, found, context)
             if match is not None:
-                yield match
+                yield match, ALLOWED if is_allowed else _excuse(rule, text, *found.span())
 
 
-def _match(rule: Rule, text: NormalText, found: re.Match[str], earlier: Earlier) -> Match | None:
-    numbers = _numbers(found)
-    position = None
+def _occurrences(
+    regex: re.Pattern[str], text: str, allow: AllowList
+) -> Iterator[tuple[re.Match[str], bool]]:
+    """Matches from left to right, and whether an allowed wording covers one of their words.
+
+    Such a match is searched for again without that wording: behind it another may hide.
+    """
+    visible, at = text, 0
+    while (found := regex.search(visible, at)) is not None:
+        covering = allow.covering(text, _words(found))
+        yield found, bool(covering)
+        if covering:
+            visible, at = hidden(visible, covering), found.start()
+        else:
+            at = found.end()
+
+
+def _match(
+    pack: RulePack, rule_number: int, found: re.Match[str], context: Context
+) -> Match | None:
+    """The match, where its numbers compare as the rule asks and what it needs was said before."""
+    rule, numbers = pack.rules[rule_number], _numbers(found)
+    earlier = None
     if rule.earlier:
-        position = _earlier_position(rule, numbers, earlier())
-        if position is None:
+        earlier = _earlier(pack, rule_number, numbers, context)
+        if earlier is None:
             return None
     elif not _compares(rule, numbers):
         return None
-    start, end = found.span()
-    if _is_excepted(rule, text, start, end) or _is_excused(rule, text, start, end):
-        return None
-    return Match(rule, start, end, _words(found), position)
+    return Match(rule, *found.span(), _words(found), earlier)
 
 
-def _earlier_position(
-    rule: Rule, numbers: dict[str, float | None], earlier: Sequence[tuple[int, NormalText]]
-) -> int | None:
-    """Number of the latest earlier utterance with which the rule holds."""
-    for position in range(len(earlier) - 1, -1, -1):
-        before_ms, text = earlier[position]
-        if not 0 <= before_ms <= rule.within_ms:
-            continue
-        for found in _finds(rule.earlier, text.text):
-            start, end = found.span()
+def _earlier(
+    pack: RulePack, rule_number: int, numbers: _Numbers, context: Context
+) -> EarlierMatch | None:
+    """The latest place before with which the rule holds."""
+    rule = pack.rules[rule_number]
+    for number, text in context.within(rule.within_ms):
+        for found in _earlier_finds(pack, rule_number, text.text):
             holds = _compares(rule, numbers | _numbers(found))
-            if holds and not _is_excused(rule, text, start, end):
-                return position
+            if holds and not _act(rule, text, *found.span()):
+                return EarlierMatch(number, *found.span())
     return None
 
 
-def _finds(patterns: Sequence[Pattern], text: str) -> Iterator[re.Match[str]]:
-    for pattern in patterns:
-        if any(anchor in text for anchor in pattern.anchors):
-            yield from pattern.regex.finditer(text)
+def _earlier_finds(pack: RulePack, rule_number: int, text: str) -> Iterator[re.Match[str]]:
+    rule = pack.rules[rule_number]
+    for pattern_number in _candidates(pack.earlier_index, text).get(rule_number, ()):
+        regex = rule.earlier[pattern_number].regex
+        for found, is_allowed in _occurrences(regex, text, pack.allow):
+            if not is_allowed:
+                yield found
 
 
-def _numbers(found: re.Match[str]) -> dict[str, float | None]:
+@lru_cache(maxsize=4096)
+def _candidates(index: AnchorIndex, text: str) -> dict[int, list[int]]:
+    """Numbers of the patterns that may match in an earlier text, by rule: looked up once a text."""
+    by_rule: dict[int, list[int]] = {}
+    for rule_number, pattern_number in index.candidates(text):
+        by_rule.setdefault(rule_number, []).append(pattern_number)
+    return by_rule
+
+
+def _numbers(found: re.Match[str]) -> _Numbers:
     return {name: value_of(text) if text else None for name, text in found.groupdict().items()}
 
 
-def _compares(rule: Rule, numbers: dict[str, float | None]) -> bool:
+def _compares(rule: Rule, numbers: _Numbers) -> bool:
     for high_name, low_name in rule.compare:
         high, low = numbers.get(high_name), numbers.get(low_name)
         if high is not None and low is not None and high <= low:
             return False
     return True
+
+
+def _excuse(rule: Rule, text: NormalText, start: int, end: int) -> str:
+    return EXCEPTION if _is_excepted(rule, text, start, end) else _act(rule, text, start, end)
 
 
 def _is_excepted(rule: Rule, text: NormalText, start: int, end: int) -> bool:
@@ -111,8 +179,9 @@ def _is_excepted(rule: Rule, text: NormalText, start: int, end: int) -> bool:
     return rule.exceptions.search(text.text, left, right) is not None
 
 
-def _is_excused(rule: Rule, text: NormalText, start: int, end: int) -> bool:
-    return any(act.covers(text, start, end) for act in rule.excused_by)
+def _act(rule: Rule, text: NormalText, start: int, end: int) -> str:
+    """Name of the speech act that excuses [start, end), empty where none does."""
+    return next((act.name for act in rule.excused_by if act.covers(text, start, end)), "")
 
 
 def _words(found: re.Match[str]) -> tuple[tuple[int, int], ...]:

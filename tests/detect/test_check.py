@@ -50,9 +50,10 @@ def test_a_line_is_the_object_of_the_contract() -> None:
         "span": [0, 5],
         "evidence": "加我绿泡泡",
         "why": {
-            "text": "“加我绿泡泡”:直接给出或者索要站外联系方式",
+            "text": "“加我绿泡泡”:直接给出或者索要站外联系方式(“绿泡泡”按“微信”理解)",
             "words": ["加", "我", "绿泡泡"],
             "context": [],
+            "earlier": None,
         },
     }
     json.dumps([first, second])

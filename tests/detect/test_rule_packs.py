@@ -5,50 +5,84 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from pipeline.detect import RulePack, detect, self_test
+from pipeline.detect import RulePack, detect, extra_packs, load_rule_pack, self_test, warnings
 from pipeline.detect.pack import FlagExample, PassExample
-from pipeline.records import Category, Utterance
+from pipeline.records import CORE_CATEGORIES, SUBTYPE_LETTERS, Category, Utterance
 from pipeline.resources import resource
+from tests.detect.packs import ALLOW, MORPHS, rule, rules, write_pack
 
 TODAY = dt.date(2026, 11, 22)
 
 
-def test_every_rule_flags_and_passes_what_it_says(pack: RulePack) -> None:
-    """Each rule's examples hold, with the span; the message says which one does not."""
-    assert [failure.message for failure in self_test(pack)] == []
+@pytest.fixture(scope="module")
+def everything() -> RulePack:
+    """The rules of lexicons/ with every extra pack."""
+    return load_rule_pack(packs=extra_packs())
 
 
-def test_the_self_test_sees_every_kind_of_failure(pack: RulePack) -> None:
-    """The self-test itself can fail."""
-    rule = next(rule for rule in pack.rules if rule.id == "S01-add-contact")
-    wrong = dataclasses.replace(
-        rule,
-        flag=(FlagExample("今天三十九", "三十九"), FlagExample("加我微信", "加我")),
-        passes=(PassExample("快加我微信"),),
+def test_every_rule_flags_and_passes_what_it_says(everything: RulePack) -> None:
+    """All examples hold, with the span; the message says which one does not."""
+    assert [failure.message for failure in self_test(everything)] == []
+
+
+def test_nothing_in_the_bundled_packs_needs_a_warning(everything: RulePack) -> None:
+    """Every rule rests on something in force, and every allowed wording is needed."""
+    assert warnings(everything, TODAY) == []
+
+
+def test_the_self_test_sees_every_kind_of_failure(tmp_path: Path) -> None:
+    """The self-test itself can fail, also for allowed wordings, morphs and rules on trial."""
+    pack = load_rule_pack(
+        write_pack(
+            tmp_path,
+            solicit=rules(rule(more='status = "shadow"')),
+            allow=ALLOW.replace("加微信支付的红包", "加微信支付,加微信"),
+            morphs=MORPHS.replace('"加微信"]]', '"加电话"]]', 1).replace("吹泡泡", "绿泡泡"),
+        )
     )
-    rules = tuple(wrong if item is rule else item for item in pack.rules)
-    failures = self_test(dataclasses.replace(pack, rules=rules))
-    assert [(failure.rule, failure.kind) for failure in failures] == [
-        ("S01-add-contact", "false_negative"),
-        ("S01-add-contact", "wrong_span"),
-        ("S01-add-contact", "false_positive"),
+    (contact,) = pack.rules
+    wrong = dataclasses.replace(
+        contact,
+        flag=(FlagExample("今天三十九", "三十九"), FlagExample("加我微信", "加我")),
+        passes=(PassExample("快加微信"),),
+    )
+    failures = self_test(dataclasses.replace(pack, rules=(wrong,)))
+    assert [(failure.rule, failure.kind, failure.text) for failure in failures] == [
+        ("S01-contact", "false_negative", "今天三十九"),
+        ("S01-contact", "wrong_span", "加我微信"),
+        ("S01-contact", "false_positive", "快加微信"),
+        ("allow", "false_positive", "加微信支付,加微信"),
+        ("morphs", "false_negative", "加绿泡泡"),
+        ("morphs", "false_positive", "绿泡泡"),
     ]
 
 
-def test_every_category_has_rules(pack: RulePack) -> None:
-    """No category is silently empty, and a subtype stands in the file of its category."""
-    letters = {rule.category: set[str]() for rule in pack.rules}
-    for rule in pack.rules:
-        letters[rule.category].add(rule.subtype[0])
-    assert letters == {
-        Category.FALSE_PRICE_COMPARISON: {"P"},
-        Category.COMPETITOR_DISPARAGEMENT: {"D"},
-        Category.OFF_PLATFORM_SOLICITATION: {"S"},
-        Category.EFFICACY_CLAIM: {"E"},
-    }
+def test_a_warning_is_given_for_what_works_and_should_not_stay(tmp_path: Path) -> None:
+    """A basis that is no longer in force, and an allowed wording that nothing would flag."""
+    allow = ALLOW.replace("加微信支付的红包", "微信支付")
+    pack = load_rule_pack(write_pack(tmp_path, solicit=rules(rule(basis="old")), allow=allow))
+    assert self_test(pack) == []
+    assert warnings(pack, dt.date(2025, 12, 31)) == [
+        "allow: '微信支付' would pass without its entry (平台内的付款方式)."
+    ]
+    assert warnings(pack, dt.date(2026, 1, 1))[0] == (
+        "S01-contact rests on nothing that is in force on 2026-01-01."
+    )
+
+
+def test_every_core_category_has_rules(pack: RulePack) -> None:
+    """None is silently empty, and no further category is judged unless it is asked for."""
+    assert {rule.category for rule in pack.rules} == set(CORE_CATEGORIES)
+
+
+def test_a_subtype_is_of_its_category(everything: RulePack) -> None:
+    """P01 is a price comparison wherever it stands."""
+    wrong = [one.id for one in everything.rules if one.subtype[0] != SUBTYPE_LETTERS[one.category]]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("on", [dt.date(2025, 6, 1), dt.date(2025, 12, 1), TODAY])
@@ -60,9 +94,9 @@ def test_every_rule_rests_on_something_in_force(pack: RulePack, on: dt.date) -> 
 
 def test_solicitation_rests_on_platform_rules_and_says_so(pack: RulePack) -> None:
     """Off-platform solicitation is no statute's matter, and no finding may suggest it is."""
-    for rule in pack.rules:
-        if rule.category is Category.OFF_PLATFORM_SOLICITATION:
-            first = pack.basis.in_force(rule.basis, TODAY)[0]
+    for one in pack.rules:
+        if one.category is Category.OFF_PLATFORM_SOLICITATION:
+            first = pack.basis.in_force(one.basis, TODAY)[0]
             assert first.kind == "platform_rule"
             assert "平台规则" in first.basis.title
 
