@@ -96,6 +96,9 @@ class Metrics:
 
     def _results(self) -> None:
         self.findings = self._counter("findings", "Findings raised", "category", "verdict")
+        self.rule_pack_reloads = self._counter(
+            "rule_pack_reloads", "Changed rule packs, loaded or refused", "outcome"
+        )
         self.worker_failures = self._counter(
             "worker_failures", "Failures caught by a worker's outer loop", "stage"
         )
