@@ -10,22 +10,28 @@ import datetime as dt
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
 from pipeline import __version__
-from pipeline.errors import BadInputError, ExitCode, MissingError, TingboError
-from pipeline.settings import Settings, load_settings
+from pipeline.errors import BadInputError, ExitCode, TingboError
+from pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from pipeline.reports.replay import Replay
 
 _EPILOG = (
     "Exit codes: 0 nothing found · 1 findings · 2 bad input or usage · "
     "3 something is missing here · 4 source unreachable."
+)
+_BACKTEST_EPILOG = (
+    "Exit codes: 0 no difference · 1 differences · 2 bad input or usage · "
+    "3 something is missing here."
 )
 
 app = typer.Typer(
@@ -59,6 +65,9 @@ JsonLinesFlag = Annotated[
 ]
 UntilStdinCloses = Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)]
 
+#: As the value of an option that names a file.
+_STDOUT = Path("-")
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -79,15 +88,6 @@ def main(argv: list[str] | None = None) -> NoReturn:
         err.print(f"{error.format_message()} See `tingbo --help`.", style="red", markup=False)
         sys.exit(ExitCode.BAD_INPUT)
     sys.exit(code or ExitCode.CLEAN)
-
-
-def _settings(*, asr: str | None = None, device: str | None = None) -> Settings:
-    from dataclasses import replace
-
-    from pipeline.settings import checked
-
-    given = {k: v for k, v in (("asr_model", asr), ("device", device)) if v is not None}
-    return replace(load_settings(), **checked(given))
 
 
 def _version(wanted: bool) -> None:
@@ -127,13 +127,13 @@ def check(
 
     Example: echo 专柜九百八今天九十九 | tingbo check
     """
-    from pipeline.detect import check_lines, load_rule_pack
+    from pipeline.detect import check_lines, legal_day, load_rule_pack, opened_text
     from pipeline.terminal import print_checked_line
 
-    pack = load_rule_pack()
+    pack, on = load_rule_pack(), legal_day(dt.datetime.now(dt.UTC))
     findings = errors = 0
-    with _opened(file) as stream:
-        for line in check_lines(stream, pack, independent=independent, on=_today()):
+    with opened_text(file) as stream:
+        for line in check_lines(stream, pack, independent=independent, on=on):
             findings += len(line.findings)
             if line.error:
                 errors += 1
@@ -145,26 +145,6 @@ def check(
     if errors:
         raise BadInputError(f"{errors} lines could not be read as they are; see above.")
     raise typer.Exit(ExitCode.FINDINGS if findings else ExitCode.CLEAN)
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[Any]:
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(Path(file).open("rb"))
-        except OSError as error:
-            raise BadInputError(
-                f"{file} cannot be read ({error.strerror}): "
-                "give a text file, or - for standard input."
-            ) from error
-        yield stream
-
-
-def _today() -> dt.date:
-    return dt.datetime.now(dt.UTC).astimezone().date()
 
 
 @app.command("replay", epilog=_EPILOG)
@@ -186,79 +166,41 @@ def replay_command(
 
     Example: tingbo replay last_night.mp4 --html report.html
     """
-    from pipeline.replay import replay
-    from pipeline.reports.sound import SoundTrack
+    from pipeline.ingest import SourceOptions, open_source
+    from pipeline.replay import load_ears, replay
+    from pipeline.reports import SoundTrack, write_replay_html
+    from pipeline.reports.replay import check_place
     from pipeline.terminal import ReplayProgress
 
-    settings = _settings(asr=asr, device=device)
+    settings = load_settings(asr_model=asr, device=device)
     for file in (json_file, html_file):
-        _check_writable(file)
+        if file is not None and file != _STDOUT:
+            check_place(file)
     # Opened before the model is loaded, so that a wrong path is told at once.
-    with _source(media, settings) as source, ExitStack() as stack:
-        ears = _ears(settings)
+    with open_source(media, SourceOptions.of(settings)) as source, ExitStack() as stack:
+        ears = load_ears(settings, sys.stderr)
         track = stack.enter_context(SoundTrack()) if html_file else None
         with ReplayProgress(err, source.info.duration_ms) as progress:
             result = replay(source, ears, progress=progress.at, track=track)
         if track is not None and html_file is not None:
-            _write_html(result, track, html_file)
+            write_replay_html(result, track.finish(result.duration_ms), html_file)
+            err.print(f"Page: {html_file}", markup=False)
     _show(result, json_file)
     if result.failure is not None:
         raise BadInputError(result.failure)
     raise typer.Exit(ExitCode.FINDINGS if result.suspicions else ExitCode.CLEAN)
 
 
-def _source(media: str, settings: Settings) -> Any:
-    from pipeline.ingest import SourceOptions, open_source
-
-    return open_source(media, SourceOptions(settings.open_timeout_s, settings.read_timeout_s))
-
-
-def _ears(settings: Settings) -> Any:
-    from pipeline.asr import load_recogniser
-    from pipeline.detect import load_rule_pack
-    from pipeline.ingest.listening import IngestOptions
-    from pipeline.replay import Ears
-
-    recogniser = load_recogniser(settings.asr_model, device=settings.device, progress=sys.stderr)
-    segments = IngestOptions.of(settings, recogniser.window_ms).segments
-    return Ears(recogniser, load_rule_pack(), segments)
-
-
-def _check_writable(file: Path | None) -> None:
-    """Say before hours of work, not after them, that the result has no place."""
-    if file is None or str(file) == "-":
-        return
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise BadInputError(f"{file} cannot be written: give a file in a folder that exists.")
-
-
-def _write_html(result: Any, track: Any, file: Path) -> None:
-    from pipeline.reports.html import write_replay_html
-
-    _written(file, lambda: write_replay_html(result, track.finish(result.duration_ms), file))
-    err.print(f"Page: {file}", markup=False)
-
-
-def _written(file: Path, write: Any) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise MissingError(
-            f"{file} cannot be written ({error.strerror}): free some space or name another file."
-        ) from error
-
-
-def _show(result: Any, json_file: Path | None) -> None:
-    from pipeline.reports.replay import replay_json
+def _show(result: Replay, json_file: Path | None) -> None:
+    from pipeline.reports.replay import replay_text, write_replay_json
     from pipeline.reports.table import replay_table
 
-    text = json.dumps(replay_json(result), ensure_ascii=False, indent=1)
-    if json_file is not None and str(json_file) == "-":
-        print(text)
+    if json_file == _STDOUT:
+        print(replay_text(result))
         return
     replay_table(result, out)
     if json_file is not None:
-        _written(json_file, lambda: json_file.write_text(text + "\n", encoding="utf-8"))
+        write_replay_json(result, json_file)
         err.print(f"JSON: {json_file}", markup=False)
 
 
@@ -297,7 +239,7 @@ def serve(
     from pipeline.serve import listen_to
     from pipeline.terminal import print_alert
 
-    settings = _settings(asr=asr, device=device)
+    settings = load_settings(asr_model=asr, device=device)
     for item in listen_to(settings, sources, speed):
         if isinstance(item, str):
             err.print(item, markup=False)
@@ -337,7 +279,7 @@ def asr(
     """One role: transcribe segments of all rooms in batches."""
     from pipeline.roles import run_asr
 
-    run_asr(_settings(asr=model, device=device), watch_stdin=until_stdin_closes)
+    run_asr(load_settings(asr_model=model, device=device), watch_stdin=until_stdin_closes)
 
 
 @app.command(epilog=_EPILOG)
@@ -398,20 +340,65 @@ def rules_check(
         Path | None, typer.Argument(help="Folder of rule packs; the bundled ones without.")
     ] = None,
 ) -> None:
-    """Self-test of rule packs: what each rule says it flags and lets pass."""
-    from pipeline.detect import load_rule_pack, self_test
+    """Self-test of rule packs, extra ones too: what each rule says it flags and lets pass."""
+    from pipeline.detect import (
+        examples_in,
+        extra_packs,
+        legal_day,
+        load_rule_pack,
+        self_test,
+        warnings,
+    )
 
-    pack = load_rule_pack(folder)
+    pack = load_rule_pack(folder, extra_packs(folder))
+    for warning in warnings(pack, legal_day(dt.datetime.now(dt.UTC))):
+        err.print(f"Warning: {warning}", style="yellow", markup=False)
     failures = self_test(pack)
     for failure in failures:
         out.print(failure.message, markup=False)
-    examples = sum(len(rule.flag) + len(rule.passes) for rule in pack.rules)
     out.print(
-        f"{len(pack.rules)} rules, {examples} examples, {len(failures)} failures; "
+        f"{len(pack.rules)} rules, {examples_in(pack)} examples, {len(failures)} failures; "
         f"version {pack.version}, content {pack.content_hash[:12]}"
     )
     if failures:
         raise BadInputError("The rule pack does not do what its examples say; see above.")
+
+
+@rules_app.command("backtest", epilog=_BACKTEST_EPILOG)
+def rules_backtest(
+    *,
+    pack: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the changed rules. Without it: the present ones with every rule on "
+            "trial and every extra pack turned on.",
+        ),
+    ] = None,
+    broadcast: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this broadcast; all of them without.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What changed rules would have raised on stored transcripts, beside what the present ones do.
+
+    Example: tingbo rules backtest --pack my_lexicons
+    """
+    from pipeline.detect import load_rule_pack
+    from pipeline.detect.backtest import backtest, everything_on
+    from pipeline.store import Store
+    from pipeline.terminal import print_backtest
+
+    settings = load_settings()
+    before = load_rule_pack(packs=settings.packs)
+    after = everything_on() if pack is None else load_rule_pack(pack, settings.packs)
+    with Store(settings.effective_database_url) as store:
+        result = backtest(store, before, after, broadcast)
+    if as_json:
+        print(json.dumps(result.plain(), ensure_ascii=False, indent=1))
+    else:
+        print_backtest(result, out)
+    raise typer.Exit(ExitCode.FINDINGS if result.differs else ExitCode.CLEAN)
 
 
 @app.command(epilog=_EPILOG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.records import SegmentKey, SegmentMessage, Transcript
+from pipeline.store import Store
+from tests.detect.packs import extra, rule, rules, write_extra, write_pack
 
 PITCH = "专柜九百八今天九十九直接带走"
 
@@ -102,6 +106,70 @@ def test_the_bundled_rules_do_what_their_examples_say(tingbo: Tingbo) -> None:
     """`tingbo rules check` passes on the rule packs that ship."""
     code, out, _ = tingbo("rules", "check")
     assert (code, " 0 failures" in out) == (0, True)
+
+
+def test_rules_check_tries_extra_packs_too(tingbo: Tingbo, tmp_path: Path) -> None:
+    """Whether they are on or not; what is no failure and should not stay is a warning."""
+    folder = write_extra(write_pack(tmp_path / "pack"), absolute=extra())
+    assert tingbo("rules", "check", str(folder))[1].startswith("2 rules, 21 examples, 0 failures")
+    wrong = extra().replace('"大家好"', '"全国第一"')
+    write_extra(folder, absolute=wrong.replace('basis = ["new"]', 'basis = ["old"]'))
+    code, out, err = tingbo("rules", "check", str(folder))
+    assert code == 2
+    assert "A01-best must let '全国第一' pass and flags '全国第一'." in out
+    assert "Warning: A01-best rests on nothing that is in force" in err
+
+
+@pytest.fixture
+def stored(tingbo: Tingbo, tmp_path: Path) -> Tingbo:
+    """`tingbo` with one stored broadcast of two utterances."""
+    tmp_path.joinpath("data").mkdir()
+    at = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+    with Store(f"sqlite:///{tmp_path / 'data' / 'tingbo.sqlite3'}") as store:
+        store.add_broadcast("room", "b", at)
+        for seq, text in enumerate(["大家好", "今天天气不错"]):
+            key = SegmentKey("b", 0, seq)
+            store.add_segment(SegmentMessage(key, "room", seq, seq + 1, at, "clip", "0" * 64))
+            store.add_transcript(key, Transcript(seq, seq + 1, text))
+    return tingbo
+
+
+def test_a_backtest_without_a_difference_exits_with_0(stored: Tingbo, tmp_path: Path) -> None:
+    """Both packs raise the same: nothing."""
+    pack = write_pack(tmp_path / "pack")
+    code, out, _ = stored("rules", "backtest", "--pack", str(pack))
+    assert (code, "1 场、2 句" in out) == (0, True)
+
+
+def test_a_backtest_with_a_difference_exits_with_1(stored: Tingbo, tmp_path: Path) -> None:
+    """The rule, the line and the totals, as a table and as JSON."""
+    weather = rules(rule(patterns='"天气"', flag=("好天气", "天气")))
+    pack = write_pack(tmp_path / "pack", solicit=weather)
+    code, out, _ = stored("rules", "backtest", "--pack", str(pack))
+    assert code == 1
+    assert "+ S01-contact b [0:00.0] 今天天气不错" in out
+    assert "疑似：只有现行 0，只有改后 1，两者都有 0" in out
+    code, out, _ = stored("rules", "backtest", "--pack", str(pack), "--broadcast", "b", "--json")
+    assert code == 1
+    assert json.loads(out)["findings"] == {"both": 0, "only_before": 0, "only_after": 1}
+
+
+def test_a_backtest_of_a_broken_pack_says_where(stored: Tingbo, tmp_path: Path) -> None:
+    """Code 2 with file, line and reason; the same for a broadcast that is not there."""
+    pack = write_pack(tmp_path / "pack", solicit=rules(rule(patterns='"[nobody]"')))
+    code, _, err = stored("rules", "backtest", "--pack", str(pack))
+    assert (code, "solicit.toml, line 5, S01-contact" in err) == (2, True)
+    code, _, err = stored("rules", "backtest", "--broadcast", "none")
+    assert (code, "Broadcast none is not stored" in err) == (2, True)
+
+
+def test_a_pack_that_does_not_exist_is_refused_by_name(
+    stored: Tingbo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the setting is not the same as no extra pack."""
+    monkeypatch.setenv("TINGBO_PACKS", "nonsense")
+    code, _, err = stored("rules", "backtest")
+    assert (code, "no extra rule pack nonsense" in err) == (2, True)
 
 
 def test_a_single_role_without_a_bus_says_what_to_set(tingbo: Tingbo) -> None:
