@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from pipeline.records import Basis
 
+_BEIJING = dt.timezone(dt.timedelta(hours=8))
+
 
 @dataclass(frozen=True, slots=True)
 class Provision:
@@ -26,6 +28,11 @@ class Provision:
         """Whether it holds on that day."""
         end = self.basis.effective_to
         return self.basis.effective_from <= on and (end is None or on < end)
+
+
+def legal_day(at: dt.datetime) -> dt.date:
+    """The day whose law applies to what is said at the wall time `at`: the day in Beijing."""
+    return at.astimezone(_BEIJING).date()
 
 
 @dataclass(frozen=True, slots=True)
