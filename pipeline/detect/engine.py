@@ -86,14 +86,6 @@ def detect(
     return read_rules(pack, utterance, context, on).findings
 
 
-def matches_of(
-    pack: RulePack, utterance: Utterance, context: Sequence[Utterance]
-) -> list[tuple[Rule, tuple[int, int]]]:
-    """Every active rule that holds with its span in the original text."""
-    reading = read_rules(pack, utterance, context, dt.date.min)
-    return [(one.rule, reading.text.original_span(one.start, one.end)) for one in reading.held]
-
-
 @dataclass(frozen=True, slots=True)
 class _View:
     """An utterance with its normal form and the utterances before it."""

@@ -6,7 +6,7 @@ A pattern is matched on the normal form of a text:
     [class]     a word of that class of lexicons/classes.toml
     <price>     a number in that role (numbers.SLOTS); <price:high> names it for `compare`
     ~ … ……      a gap of up to 3, 12 or 40 characters
-    (a|b)       one of these; (a)? [class]? <slot>? may be left out
+    (a|b)       one of these; (a)? [class]? <slot>? 词? may be left out, of 那会儿? only 儿
     !(a|b)      none of these follows
 """
 
@@ -20,9 +20,12 @@ from pipeline.detect.normalize import normal_form
 from pipeline.detect.numbers import SLOTS
 
 _GAPS = {"~": 3, "…": 12, "……": 40}
+_PLAIN = r"[^\[\]<>()|?!~…]"
 _TOKEN = re.compile(
     r"(?P<gap>……|…|~)|\[(?P<word_class>\w+)\]|<(?P<slot>\w+)(?::(?P<name>\w+))?>"
-    r"|(?P<open>!?\()|(?P<bar>\|)|(?P<close>\))|(?P<maybe>\?)|(?P<literal>[^\[\]<>()|?!~…]+)"
+    r"|(?P<open>!?\()|(?P<bar>\|)|(?P<close>\))|(?P<maybe>\?)"
+    # The character before a question mark stands alone: it alone may be left out.
+    rf"|(?P<literal>{_PLAIN}+(?={_PLAIN}\?)|{_PLAIN}+)"
 )
 #: Anchors are looked up by these many first characters; a shorter word is its own anchor.
 _NO_ANCHOR: frozenset[str] = frozenset()

@@ -23,6 +23,10 @@ CLASSES = {"channel": ("专柜", "实体店"), "add": ("加",), "me": ("我", "�
         ("(转|打)(给)?我", "直接打给我", "打给我"),
         ("加~微", "加一二三微", "加一二三微"),
         ("加 微、信", "加微信", "加微信"),
+        ("那会儿?卖", "那会卖", "那会卖"),
+        ("那会儿?卖", "那会儿卖", "那会儿卖"),
+        ("(那会儿?|当时)卖", "现在卖那会卖", "那会卖"),
+        ("加v?信", "加信", "加信"),
     ],
 )
 def test_a_pattern_matches_its_construction(pattern: str, text: str, matched: str) -> None:
@@ -51,6 +55,7 @@ def test_anchors_are_the_rarest_words_of_a_pattern() -> None:
     assert compile_pattern("[add]…[channel]<price>", CLASSES).anchors == {"专柜", "实体店"}
     assert compile_pattern("(微信|绿泡泡)…加", CLASSES).anchors == {"微信", "绿泡泡"}
     assert compile_pattern("加(微信)?", CLASSES).anchors == {"加"}
+    assert compile_pattern("那会儿?…<price>", CLASSES).anchors == {"那会"}
 
 
 @pytest.mark.parametrize(
