@@ -2,7 +2,7 @@
 
 from pipeline.detect.basis import legal_day
 from pipeline.detect.check import CheckedLine, check_lines, opened_text
-from pipeline.detect.engine import CONTEXT_MS, ENGINE_VERSION, RuleReading, detect, read_rules
+from pipeline.detect.engine import CONTEXT_MS, ENGINE_VERSION, RuleReading, read_rules
 from pipeline.detect.lexicon import extra_packs, load_rule_pack
 from pipeline.detect.pack import Rule, RulePack
 from pipeline.detect.selftest import Failure, examples_in, self_test, warnings
@@ -18,7 +18,6 @@ __all__ = [
     "RulePack",
     "RuleReading",
     "check_lines",
-    "detect",
     "examples_in",
     "extra_packs",
     "legal_day",

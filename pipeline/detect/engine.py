@@ -79,13 +79,6 @@ def read_rules(
     )
 
 
-def detect(
-    pack: RulePack, utterance: Utterance, context: Sequence[Utterance], on: dt.date
-) -> tuple[Finding, ...]:
-    """The findings of `read_rules`."""
-    return read_rules(pack, utterance, context, on).findings
-
-
 @dataclass(frozen=True, slots=True)
 class _View:
     """An utterance with its normal form and the utterances before it."""

@@ -79,6 +79,14 @@ def test_utterances_are_judged_with_what_was_said_before(store: Store, tmp_path:
     assert [line.start_ms for line in result.rules["S03-chain"].lines_after] == [10_000]
 
 
+def test_what_was_said_long_ago_makes_room_one_by_one(store: Store, tmp_path: Path) -> None:
+    """Two minutes are kept, however long the broadcast."""
+    say(store, "a", "看好", *["好"] * 19, "我微信", *["好"] * 5, "扫一下")
+    chain = CHAIN.replace("within_s = 10", "within_s = 60")
+    result = backtest(store, loaded(tmp_path / "before", rule()), loaded(tmp_path / "after", chain))
+    assert [line.start_ms for line in result.rules["S03-chain"].lines_after] == [130_000]
+
+
 def test_a_rule_on_trial_raises_nothing(store: Store, tmp_path: Path) -> None:
     """What is compared is what would be raised."""
     say(store, "a", "加微信")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detect import RulePack, detect, load_rule_pack
+from pipeline.detect import RulePack, load_rule_pack, read_rules
 from pipeline.records import Category, Finding, Utterance, Verdict, Word
 
 TODAY = dt.date(2026, 11, 22)
@@ -43,7 +43,7 @@ def found(text: str, *earlier: str, on: dt.date = TODAY) -> tuple[Finding, ...]:
     """Findings of `text` said after `earlier`, four seconds each."""
     said = [Utterance(n * 4000, n * 4000 + 3500, item) for n, item in enumerate(earlier)]
     start = len(said) * 4000
-    return detect(PACK, Utterance(start, start + 3500, text), said, on)
+    return read_rules(PACK, Utterance(start, start + 3500, text), said, on).findings
 
 
 @pytest.mark.parametrize(
@@ -215,16 +215,16 @@ def test_the_time_of_a_finding_is_that_of_its_words() -> None:
         for n, text in enumerate(["想要", "的", "加", "我", "绿泡泡", "啊"])
     )
     timed = Utterance(1000, 2800, "想要的加我绿泡泡啊", words)
-    (finding,) = detect(PACK, timed, (), TODAY)
+    (finding,) = read_rules(PACK, timed, (), TODAY).findings
     assert (finding.start_ms, finding.end_ms) == (1600, 2500)
-    (finding,) = detect(PACK, Utterance(1000, 2800, "想要的加我绿泡泡啊"), (), TODAY)
+    (finding,) = read_rules(PACK, Utterance(1000, 2800, "想要的加我绿泡泡啊"), (), TODAY).findings
     assert (finding.start_ms, finding.end_ms) == (1000, 2800)
 
 
 def test_words_that_do_not_fit_the_text_are_left_aside() -> None:
     """A recogniser whose words differ from its text still gives findings with a time."""
     words = (Word(0, 100, "别的", 0.9),)
-    (finding,) = detect(PACK, Utterance(5, 50, "加我绿泡泡", words), (), TODAY)
+    (finding,) = read_rules(PACK, Utterance(5, 50, "加我绿泡泡", words), (), TODAY).findings
     assert (finding.start_ms, finding.end_ms) == (5, 50)
 
 
@@ -232,8 +232,8 @@ def test_unsure_words_are_never_blocked_without_a_listener() -> None:
     """Low recognition confidence on the decisive words lowers the verdict and says so."""
     sure = (Word(0, 300, "加我", 0.9), Word(300, 900, "绿泡泡", 0.9))
     unsure = (Word(0, 300, "加我", 0.9), Word(300, 900, "绿泡泡", 0.2))
-    (clear,) = detect(PACK, Utterance(0, 900, "加我绿泡泡", sure), (), TODAY)
-    (vague,) = detect(PACK, Utterance(0, 900, "加我绿泡泡", unsure), (), TODAY)
+    (clear,) = read_rules(PACK, Utterance(0, 900, "加我绿泡泡", sure), (), TODAY).findings
+    (vague,) = read_rules(PACK, Utterance(0, 900, "加我绿泡泡", unsure), (), TODAY).findings
     assert clear.verdict is Verdict.BLOCK
     assert vague.verdict is Verdict.REVIEW
     assert "听一下" in vague.why.text
@@ -277,5 +277,5 @@ def test_detection_never_raises_and_spans_fit(text: str, earlier: list[str]) -> 
 
 def test_an_empty_text_has_no_findings(pack: RulePack) -> None:
     """Silence is clean."""
-    assert detect(pack, Utterance(0, 10, ""), (), TODAY) == ()
-    assert detect(pack, Utterance(0, 10, "。。。😀"), (), TODAY) == ()
+    assert read_rules(pack, Utterance(0, 10, ""), (), TODAY).findings == ()
+    assert read_rules(pack, Utterance(0, 10, "。。。😀"), (), TODAY).findings == ()

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.detect import RulePack, detect, extra_packs, load_rule_pack, self_test, warnings
+from pipeline.detect import (
+    RulePack,
+    extra_packs,
+    load_rule_pack,
+    read_rules,
+    self_test,
+    warnings,
+)
 from pipeline.detect.pack import FlagExample, PassExample
 from pipeline.records import CORE_CATEGORIES, SUBTYPE_LETTERS, Category, Utterance
 from pipeline.resources import resource
@@ -126,7 +133,8 @@ def test_the_bundled_broadcast_is_judged_as_its_script_says(pack: RulePack) -> N
     wrong = []
     for number, line in enumerate(lines):
         utterance = Utterance(number * 3000, number * 3000 + 2500, line["text"])
-        found = {finding.category.value for finding in detect(pack, utterance, said, TODAY)}
+        reading = read_rules(pack, utterance, said, TODAY)
+        found = {finding.category.value for finding in reading.findings}
         if found != ({line["category"]} if "category" in line else set()):
             wrong.append((line["text"], found))
         said.append(utterance)
