@@ -78,7 +78,9 @@ def _may_break(text: str, start: int, end: int, morphs: Morphs) -> bool:
         pair = text[max(0, start - 1) : start] + text[end : end + 1]
         if pair not in morphs.pairs:
             return False
-    return not words.is_within_word(text, start, end)
+    if words.is_within_word(text, start, end):
+        return False
+    return not filler.around.is_literal(text, start, end)
 
 
 def _broken(gap: _Gap, morphs: Morphs) -> Found | None:

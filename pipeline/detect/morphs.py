@@ -70,6 +70,7 @@ class Filler:
 
     is_common: bool
     """It is common in plain speech: only words of the list are believed, and not what sounds so."""
+    around: Around
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def _codes(table: Any, examples: list[Example]) -> list[tuple[str, Code]]:
 def _fillers(table: Any, examples: list[Example]) -> list[tuple[str, Filler]]:
     fields = Fields(table)
     said = fields.texts("said", 1)
-    filler = Filler(fields.choice("kind", ("rare", "common")) == "common")
+    filler = Filler(fields.choice("kind", ("rare", "common")) == "common", _around(fields))
     examples += _examples(fields)
     fields.finish()
     return [(_normal(wording), filler) for wording in said]
