@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PRINT_RESOURCES = """
 from pipeline.resources import resource
-for parts in (("lexicons",), ("models", "asr_demo", "weights"), ("models", "demo_broadcast")):
+for parts in (
+    ("lexicons",),
+    ("lexicons", "extra"),
+    ("models", "asr_demo", "weights"),
+    ("models", "demo_broadcast"),
+):
     print(sum(1 for file in resource(*parts).rglob("*") if file.is_file()))
 """
 
