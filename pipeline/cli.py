@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipeline import __version__
+from pipeline import __version__, cli_model
 from pipeline.errors import BadInputError, ExitCode, TingboError
 from pipeline.settings import load_settings
 
@@ -127,13 +127,14 @@ def check(
 
     Example: echo 专柜九百八今天九十九 | tingbo check
     """
-    from pipeline.detect import check_lines, legal_day, load_rule_pack, opened_text
+    from pipeline.detect import check_lines, legal_day, load_detector, opened_text
     from pipeline.terminal import print_checked_line
 
-    pack, on = load_rule_pack(), legal_day(dt.datetime.now(dt.UTC))
+    settings, on = load_settings(), legal_day(dt.datetime.now(dt.UTC))
+    detector = load_detector(settings.packs, settings.effective_classifier_dir)
     findings = errors = 0
     with opened_text(file) as stream:
-        for line in check_lines(stream, pack, independent=independent, on=on):
+        for line in check_lines(stream, detector, independent=independent, on=on):
             findings += len(line.findings)
             if line.error:
                 errors += 1
@@ -399,6 +400,10 @@ def rules_backtest(
     else:
         print_backtest(result, out)
     raise typer.Exit(ExitCode.FINDINGS if result.differs else ExitCode.CLEAN)
+
+
+app.command("train", epilog=_EPILOG)(cli_model.train)
+app.command("eval", epilog=_EPILOG)(cli_model.evaluate)
 
 
 @app.command(epilog=_EPILOG)

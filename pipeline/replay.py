@@ -6,16 +6,17 @@ import datetime as dt
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from pipeline import __version__
-from pipeline.asr import Recogniser
-from pipeline.detect import CONTEXT_MS, RulePack, detect
+from pipeline.asr import Recogniser, load_recogniser
+from pipeline.detect import Detected, Detector, Talk, legal_day, load_detector
 from pipeline.errors import TingboError
 from pipeline.ingest import SegmentOptions, Source, Vad, segments
+from pipeline.ingest.listening import IngestOptions
 from pipeline.records import (
     AudioChunk,
     CoverageKind,
@@ -30,6 +31,7 @@ from pipeline.records import (
 )
 from pipeline.reports.replay import Replay
 from pipeline.reports.sound import SoundTrack
+from pipeline.settings import Settings
 from pipeline.store.ledger import coverage_of
 
 #: Segments that may wait for the recogniser: bounds memory whatever the recording's length.
@@ -46,7 +48,7 @@ class Ears:
     """What listens and judges; loaded once, used for any number of recordings."""
 
     recogniser: Recogniser
-    pack: RulePack
+    detector: Detector
     segments: SegmentOptions
     batch: int = _BATCH
 
@@ -55,9 +57,21 @@ class Ears:
         """What every result of these ears names."""
         return Versions(
             engine=__version__,
-            rule_pack=f"{self.pack.version}+{self.pack.content_hash[:12]}",
+            rule_pack=self.detector.pack.label,
+            model=self.detector.classifier.version,
             asr=self.recogniser.name,
         )
+
+
+def load_ears(settings: Settings, progress: TextIO | None) -> Ears:
+    """What the settings name; `progress` shows the download of a model that is not on disk.
+
+    Raises ModelError, RulePackError or BadInputError.
+    """
+    recogniser = load_recogniser(settings.asr_model, device=settings.device, progress=progress)
+    segments = IngestOptions.of(settings, recogniser.window_ms).segments
+    detector = load_detector(settings.packs, settings.effective_classifier_dir)
+    return Ears(recogniser, detector, segments)
 
 
 @dataclass(slots=True)
@@ -124,7 +138,10 @@ class _Record:
     on: dt.date
     transcripts: list[Transcript] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    _context: deque[Utterance] = field(default_factory=lambda: deque(maxlen=120))
+    _talk: Talk = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._talk = Talk(self.ears.detector, self.on)
 
     def hear(self, batch: list[SpeechSegment]) -> list[Stretch]:
         """Transcribe and judge; what cannot be recognised comes back as FAILED."""
@@ -141,15 +158,17 @@ class _Record:
         return []
 
     def _judge(self, transcript: Transcript) -> None:
-        if not transcript.text:
-            return
-        utterance = Utterance(
-            transcript.start_ms, transcript.end_ms, transcript.text, transcript.words
-        )
-        oldest = utterance.start_ms - CONTEXT_MS
-        context = [item for item in self._context if item.start_ms >= oldest]
-        self.findings += detect(self.ears.pack, utterance, context, self.on)
-        self._context.append(utterance)
+        if transcript.text:
+            said = (transcript.start_ms, transcript.end_ms, transcript.text, transcript.words)
+            self._take(self._talk.add(Utterance(*said)))
+
+    def finish(self) -> None:
+        """Judge what waits for more that will not come."""
+        self._take(self._talk.rest())
+
+    def _take(self, judged: Iterable[tuple[Utterance, Detected]]) -> None:
+        for _, detected in judged:
+            self.findings += detected.findings
 
 
 def replay(
@@ -166,8 +185,9 @@ def replay(
     A recording that breaks off is judged up to there, and the result's `failure` says so.
     """
     begin, made_at = time.monotonic(), dt.datetime.now(dt.UTC)
-    record = _Record(ears, on or made_at.date())
+    record = _Record(ears, on or legal_day(made_at))
     stretches = _listen(_Listener(source, ears.segments, track), record, progress)
+    record.finish()
     failure = source.failure
     return Replay(
         # Of a file its name alone: a page that is passed on does not tell whose folder it was.

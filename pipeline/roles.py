@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pipeline.asr.worker import AsrWorker, Batching, Places
 from pipeline.bus import Bus
 from pipeline.clips import ClipStore
 from pipeline.codec import encode
+from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
+from pipeline.detect.worker import Places as DetectPlaces
 from pipeline.errors import MissingError
 from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
 from pipeline.metrics import Metrics, serve_metrics
@@ -87,9 +90,15 @@ def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:
 
 
 def run_detect(settings: Settings, *, watch_stdin: bool = False) -> None:
-    """Judge transcripts until told to stop. Raises RulePackError when the rules are refused."""
+    """Judge transcripts until told to stop. Raises RulePackError when the rules are refused.
+
+    Changed rule files are in force within 5 s; broken ones are refused and the old rules stay.
+    """
     with _means(settings, watch_stdin=watch_stdin) as means:
-        worker = DetectWorker(means.bus, means.store, means.metrics, means.stop)
+        rules = PackWatch(None, settings.packs, means.metrics, time.monotonic)
+        classifier = load_classifier(settings.effective_classifier_dir)
+        places = DetectPlaces(means.bus, means.store, means.metrics)
+        worker = DetectWorker(places, rules, classifier, means.stop)
         _say(Ready("detect"))
         worker.run()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import SettingError
+from pipeline.resources import resource
 
 #: Every setting can be given as an environment variable: this prefix and the name in capitals.
 ENVIRONMENT_PREFIX = "TINGBO_"
@@ -145,6 +146,8 @@ class Settings:
     """Folders whose files may be monitored as rooms; the command line reads any file."""
     packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
     """Rule packs of lexicons/extra to judge by as well; none unless named."""
+    classifier_dir: Path | None = field(default=None, metadata=_PATH)
+    """Weights that `tingbo train --out` made; None: the bundled ones."""
     metrics_port: int = field(default=0, metadata=_whole(0, 65_535, "a port"))
     """Port of the Prometheus page; 0 turns it off."""
     metrics_host: str = field(default="127.0.0.1", metadata=_TEXT)
@@ -159,6 +162,11 @@ class Settings:
     def effective_database_url(self) -> str:
         """`database_url`, or SQLite in `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir / 'tingbo.sqlite3'}"
+
+    @property
+    def effective_classifier_dir(self) -> Path:
+        """Folder of the classifier's weights."""
+        return self.classifier_dir or resource("models", "classifier", "weights")
 
     @property
     def effective_clips_url(self) -> str:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -19,11 +20,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.alerts import Alert
-from pipeline.demo import Comparison, Outcome
-from pipeline.detect import CheckedLine
-from pipeline.detect.backtest import Backtest, Line
 from pipeline.records import CATEGORY_NAMES, Case, Category, Coverage, Finding, Verdict
+
+if TYPE_CHECKING:  # `tingbo check` is ready sooner without the database and the bus
+    from pipeline.alerts import Alert
+    from pipeline.demo import Comparison, Outcome
+    from pipeline.detect import CheckedLine
+    from pipeline.detect.backtest import Backtest, Line
 
 #: One colour a category, the same in the page.
 _COLOURS = {

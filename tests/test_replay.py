@@ -14,12 +14,13 @@ import pytest
 
 from pipeline.asr import Recogniser
 from pipeline.demo import compare, read_labels
-from pipeline.detect import load_rule_pack
+from pipeline.detect import load_detector
 from pipeline.ingest import SegmentOptions, SourceOptions, open_source
 from pipeline.records import SAMPLE_RATE, SpeechSegment, Transcript
 from pipeline.replay import Ears, replay
 from pipeline.reports.replay import Replay
 from pipeline.resources import resource
+from pipeline.settings import Settings
 from tests.fakes import ScriptedRecogniser
 
 BROADCAST = resource("models", "demo_broadcast", "broadcast.ogg")
@@ -28,7 +29,11 @@ LABELS = resource("models", "demo_broadcast", "labels.json")
 
 
 def ears(recogniser: Recogniser) -> Ears:
-    return Ears(recogniser, load_rule_pack(), SegmentOptions(recogniser.window_ms, 400, 200, 250))
+    return Ears(
+        recogniser,
+        load_detector((), Settings().effective_classifier_dir),
+        SegmentOptions(recogniser.window_ms, 400, 200, 250),
+    )
 
 
 def listen(path: Path, recogniser: Recogniser) -> tuple[Replay, list[int]]:

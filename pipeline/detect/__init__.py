@@ -2,6 +2,8 @@
 
 from pipeline.detect.basis import legal_day
 from pipeline.detect.check import CheckedLine, check_lines, opened_text
+from pipeline.detect.classifier import Classifier, load_classifier
+from pipeline.detect.detector import Detected, Detector, Talk, load_detector
 from pipeline.detect.engine import CONTEXT_MS, ENGINE_VERSION, RuleReading, read_rules
 from pipeline.detect.lexicon import extra_packs, load_rule_pack
 from pipeline.detect.pack import Rule, RulePack
@@ -12,15 +14,21 @@ __all__ = [
     "CONTEXT_MS",
     "ENGINE_VERSION",
     "CheckedLine",
+    "Classifier",
+    "Detected",
+    "Detector",
     "Failure",
     "PackWatch",
     "Rule",
     "RulePack",
     "RuleReading",
+    "Talk",
     "check_lines",
     "examples_in",
     "extra_packs",
     "legal_day",
+    "load_classifier",
+    "load_detector",
     "load_rule_pack",
     "opened_text",
     "read_rules",

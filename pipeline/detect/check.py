@@ -7,15 +7,14 @@ import datetime as dt
 import re
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.codec import plain
-from pipeline.detect.engine import detect
-from pipeline.detect.pack import RulePack
+from pipeline.detect.detector import Detected, Detector, Talk
 from pipeline.errors import BadInputError
 from pipeline.records import Finding, Utterance
 
@@ -33,9 +32,6 @@ _PIECE = 100
 #: Pieces end where a sentence does; where none does, the next one begins so much before the end.
 _OVERLAP = 50
 _SENTENCE_END = re.compile(r"[。!！?？;；]")
-
-#: Pieces and lines kept as context.
-_CONTEXT_LINES = 120
 
 _TIMED = re.compile(r"\s*(\d{1,12})\t(.*)", re.DOTALL)
 _TABBED = re.compile(r"\s*\S[^\t]*\t")
@@ -95,40 +91,84 @@ def opened_text(file: str) -> Iterator[BinaryIO]:
 
 
 def check_lines(
-    stream: BinaryIO, pack: RulePack, *, independent: bool, on: dt.date
+    stream: BinaryIO, detector: Detector, *, independent: bool, on: dt.date
 ) -> Iterator[CheckedLine]:
     """Every line of a UTF-8 stream with its findings, in constant memory.
 
-    A line is TEXT or START_MS<TAB>TEXT. Consecutive lines are one broadcast, unless `independent`;
-    a line whose time goes back has the lines before that time as context. A line that is too long
-    to be an utterance is taken as several, and its findings lie in these. A line that is not UTF-8
-    or has other columns is read as well as possible and carries an `error`. Raises BadInputError
-    only for a line over MAX_LINE_BYTES.
+    A line is TEXT or START_MS<TAB>TEXT. Consecutive lines are one broadcast, unless `independent`:
+    a line is judged with the lines before it and LOOK_AHEAD lines after it, so it is told of when
+    these are read. A line whose time goes back has the lines before that time as context. A line
+    that is too long to be an utterance is taken as several, and its findings lie in these. A line
+    that is not UTF-8 or has other columns is read as well as possible and carries an `error`.
+    Raises BadInputError only for a line over MAX_LINE_BYTES.
     """
-    context: deque[Utterance] = deque(maxlen=_CONTEXT_LINES)
-    clock = 0
-    for line in _lines(stream):
-        start = clock if line.time is None else line.time
-        clock = start + max(_MIN_LINE_MS, len(line.text) * MS_PER_CHARACTER)
-        if independent:
-            context.clear()
-        findings = _judge(pack, Utterance(start, clock, line.text), context, on)
-        yield CheckedLine(line.number, start, line.text, findings, line.error)
+    judge = _Judge(detector, on, independent=independent)
+    try:
+        for line in _lines(stream):
+            yield from judge.add(line)
+    except BadInputError:
+        yield from judge.rest()
+        raise
+    yield from judge.rest()
 
 
-def _judge(
-    pack: RulePack, line: Utterance, context: deque[Utterance], on: dt.date
-) -> tuple[Finding, ...]:
-    """Findings of a line, which joins the context piece by piece."""
-    findings: list[Finding] = []
-    seen = 0
-    for start, piece in _pieces(line):
-        found = [_moved(finding, start) for finding in detect(pack, piece, context, on)]
-        # What the piece before has seen whole, it has told of.
-        findings += [finding for finding in found if finding.span[1] > seen]
-        seen = start + len(piece.text)
-        context.append(piece)
-    return tuple(findings)
+@dataclass(slots=True)
+class _Waiting:
+    """A line of which not all pieces are judged."""
+
+    line: _Line
+    start_ms: int
+    pieces: deque[int]
+    """Where those that are not judged begin in its text."""
+    findings: list[Finding] = field(default_factory=list)
+    seen: int = 0
+    """Characters that the pieces judged so far have seen whole."""
+
+    def take(self, piece: Utterance, found: Iterable[Finding]) -> None:
+        """What was found in the next piece; what the one before has seen whole, it has told of."""
+        start = self.pieces.popleft()
+        for finding in (_moved(one, start) for one in found):
+            if finding.span[1] > self.seen:
+                # Where one piece ended within the words, the next one has them whole.
+                while self.findings and _holds(finding, self.findings[-1]):
+                    self.findings.pop()
+                self.findings.append(finding)
+        self.seen = start + len(piece.text)
+
+
+class _Judge:
+    """Lines on their way through: some are judged already, some wait for what follows."""
+
+    def __init__(self, detector: Detector, on: dt.date, *, independent: bool) -> None:
+        self._detector, self._on, self._independent = detector, on, independent
+        self._talk = Talk(detector, on)
+        self._waiting: deque[_Waiting] = deque()
+        self._clock = 0
+
+    def add(self, line: _Line) -> Iterator[CheckedLine]:
+        """Take a line; what can be told now."""
+        start = self._clock if line.time is None else line.time
+        self._clock = start + max(_MIN_LINE_MS, len(line.text) * MS_PER_CHARACTER)
+        pieces = list(_pieces(Utterance(start, self._clock, line.text)))
+        self._waiting.append(_Waiting(line, start, deque(at for at, _ in pieces)))
+        for _, piece in pieces:
+            yield from self._judged(self._talk.add(piece))
+        if self._independent:
+            yield from self.rest()
+            self._talk = Talk(self._detector, self._on)
+
+    def rest(self) -> Iterator[CheckedLine]:
+        """What still waits, with nothing after it."""
+        yield from self._judged(self._talk.rest())
+
+    def _judged(self, judged: Iterable[tuple[Utterance, Detected]]) -> Iterator[CheckedLine]:
+        for piece, detected in judged:
+            first = self._waiting[0]
+            first.take(piece, detected.findings)
+            if not first.pieces:
+                self._waiting.popleft()
+                line, found = first.line, tuple(first.findings)
+                yield CheckedLine(line.number, first.start_ms, line.text, found, line.error)
 
 
 def _pieces(line: Utterance) -> Iterator[tuple[int, Utterance]]:
@@ -153,6 +193,11 @@ def _part(line: Utterance, start: int, end: int) -> Utterance:
         line.start_ms + lasts_ms * end // characters,
         line.text[start:end],
     )
+
+
+def _holds(whole: Finding, part: Finding) -> bool:
+    (start, end), (first, last) = whole.span, part.span
+    return whole.category is part.category and start <= first and last <= end
 
 
 def _moved(finding: Finding, by: int) -> Finding:

@@ -26,6 +26,7 @@ from pipeline.detect.reading import (
     read_provision,
     read_rule,
 )
+from pipeline.detect.wordclasses import word_classes
 from pipeline.errors import RulePackError
 from pipeline.resources import resource
 
@@ -108,6 +109,7 @@ def load_rule_pack(folder: Path | None = None, packs: Sequence[str] = ()) -> Rul
         rules=rules,
         acts=shared.acts,
         basis=shared.basis,
+        classes=word_classes(shared.classes),
         morphs=files[_MORPHS].read(lambda: read_morphs(files[_MORPHS].table)),
         allow=allow_list(entry for _, entry in allowed),
         index=index_of(rule.patterns for rule in rules),

@@ -12,6 +12,7 @@ from pipeline.detect.allow import AllowList
 from pipeline.detect.basis import BasisBook
 from pipeline.detect.morphs import Morphs
 from pipeline.detect.patterns import Pattern
+from pipeline.detect.wordclasses import WordClasses
 from pipeline.records import Category
 
 
@@ -103,6 +104,7 @@ class RulePack:
     rules: tuple[Rule, ...]
     acts: Mapping[str, SpeechAct]
     basis: BasisBook
+    classes: WordClasses
     morphs: Morphs
     allow: AllowList
     index: AnchorIndex

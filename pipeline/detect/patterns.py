@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pipeline.detect.normalize import normal_form
 from pipeline.detect.numbers import SLOTS
@@ -27,7 +28,7 @@ _TOKEN = re.compile(
     # The character before a question mark stands alone: it alone may be left out.
     rf"|(?P<literal>{_PLAIN}+(?={_PLAIN}\?)|{_PLAIN}+)"
 )
-#: Anchors are looked up by these many first characters; a shorter word is its own anchor.
+_NAME = re.compile(r"\(\?P<(\w+)>")
 _NO_ANCHOR: frozenset[str] = frozenset()
 
 Classes = Mapping[str, tuple[str, ...]]
@@ -39,15 +40,20 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A compiled pattern."""
+    """A pattern that is understood; its regular expression is compiled when first asked for."""
 
     source: str
-    regex: re.Pattern[str]
-    """Every word and number that is matched is a group."""
+    text: str
+    """Of the regular expression."""
     anchors: frozenset[str]
     """The pattern matches only where at least one of these words stands; never empty."""
     names: frozenset[str]
     """Named slots."""
+
+    @property
+    def regex(self) -> re.Pattern[str]:
+        """Every word and number that is matched is a group."""
+        return _compiled(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,21 @@ class _Part:
 
 
 def compile_pattern(source: str, classes: Classes) -> Pattern:
-    """Compile one pattern. Raises PatternError."""
+    """One pattern. Raises PatternError."""
     part = _parse(source, classes)
     if not part.anchors:
         raise PatternError(f"pattern {source!r} has no word that is always there")
-    regex = _regex(part.regex, source)
-    return Pattern(source, regex, part.anchors, frozenset(regex.groupindex))
+    names = _NAME.findall(part.regex)
+    if len(set(names)) < len(names):
+        raise PatternError(f"pattern {source!r} gives one name to two slots")
+    return Pattern(source, part.regex, part.anchors, frozenset(names))
+
+
+@cache
+def _compiled(text: str) -> re.Pattern[str]:
+    # Most of the many patterns of a pack never meet their words: compiling all of them at once
+    # took longer than everything else at the start.
+    return re.compile(text, re.DOTALL)
 
 
 def compile_alternatives(sources: tuple[str, ...], classes: Classes) -> re.Pattern[str] | None:

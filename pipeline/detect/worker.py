@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from pipeline.bus import Bus
 from pipeline.consumer import IDLE_MS, Consumer
-from pipeline.detect.engine import CONTEXT_MS, detect
-from pipeline.detect.lexicon import load_rule_pack
-from pipeline.detect.pack import RulePack
+from pipeline.detect.basis import legal_day
+from pipeline.detect.classifier import Classifier
+from pipeline.detect.detector import LOOK_AHEAD, Detected, Detector
+from pipeline.detect.engine import CONTEXT_MS
+from pipeline.detect.watch import PackWatch
 from pipeline.errors import BadInputError
 from pipeline.metrics import Metrics
 from pipeline.records import (
@@ -32,8 +34,6 @@ from pipeline.streams import CASES, TRANSCRIPTS, Delivery
 GROUP = "detect"
 
 _BATCH = 32
-#: The law of the day is that of Beijing.
-_BEIJING = dt.timezone(dt.timedelta(hours=8))
 _GIVEN_UP = "这一段的转写没有判完,已放弃"
 
 
@@ -51,27 +51,55 @@ class _Heard:
     """What was said within CONTEXT_MS before and after it, in order, itself included."""
     on: dt.date
 
-    def findings(self, pack: RulePack) -> tuple[Finding, ...]:
+    def detected(self, detector: Detector) -> Detected:
         """What the utterance means."""
-        return self._detect(pack, self.utterance, self.around)
+        return self._detect(detector, self.utterance, self.around)
 
-    def completed(self, pack: RulePack) -> Iterator[tuple[Utterance, list[Finding]]]:
-        """Utterances that came before this one though said after it, with what it adds to them."""
+    def completed(self, detector: Detector) -> Iterator[tuple[Utterance, Detected]]:
+        """Other utterances with what this one adds to them.
+
+        Those just before it may be the first half of a claim; those after it, which came earlier
+        though said later, its second half.
+        """
         start = self.utterance.start_ms
         without = [item for item in self.around if item.start_ms != start]
-        for follower in self.around:
-            if follower.start_ms > start:
-                known = self._detect(pack, follower, without)
-                found = self._detect(pack, follower, self.around)
-                added = [finding for finding in found if finding not in known]
-                if added:
-                    yield follower, added
+        before = [item for item in without if item.start_ms < start][-LOOK_AHEAD:]
+        for other in [*before, *(item for item in without if item.start_ms > start)]:
+            known = self._detect(detector, other, without)
+            found = self._detect(detector, other, self.around)
+            added = Detected(_new(found.findings, known.findings), _new(found.shadow, known.shadow))
+            if added.findings or added.shadow:
+                yield other, added
 
     def _detect(
-        self, pack: RulePack, utterance: Utterance, around: Sequence[Utterance]
-    ) -> tuple[Finding, ...]:
-        context = [item for item in around if item.start_ms < utterance.start_ms]
-        return detect(pack, utterance, context, self.on)
+        self, detector: Detector, utterance: Utterance, around: Sequence[Utterance]
+    ) -> Detected:
+        before = [item for item in around if item.start_ms < utterance.start_ms]
+        after = [item for item in around if item.start_ms > utterance.start_ms]
+        return detector.detect(utterance, before, after[:LOOK_AHEAD], self.on)
+
+
+def _new(found: Sequence[Finding], known: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings of a category that had none on those words: another score is no other finding."""
+    return tuple(
+        one
+        for one in found
+        if not any(
+            one.category is other.category
+            and one.span[0] < other.span[1]
+            and other.span[0] < one.span[1]
+            for other in known
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a worker takes transcripts from and puts what it finds."""
+
+    bus: Bus
+    store: Store
+    metrics: Metrics
 
 
 class DetectWorker:
@@ -84,14 +112,16 @@ class DetectWorker:
 
     def __init__(
         self,
-        bus: Bus,
-        store: Store,
-        metrics: Metrics,
+        places: Places,
+        rules: PackWatch,
+        classifier: Classifier,
         stop: threading.Event,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        """Raises RulePackError when the bundled rules are refused."""
-        self._pack = load_rule_pack()
+        """`rules` may change while it works; what is judged later is judged by the new ones."""
+        bus, store, metrics = places.bus, places.store, places.metrics
+        self._rules = rules
+        self._classifier = classifier
         self._bus = bus
         self._store = store
         self._metrics = metrics
@@ -120,11 +150,13 @@ class DetectWorker:
             )
         if transcript.text:
             heard = self._heard(message, transcript)
-            self._file(message, message.key, transcript.text, heard.findings(self._pack))
-            for follower, added in heard.completed(self._pack):
-                # Those of this batch have their own turn.
-                for key in self._keys_at(message.key.broadcast, follower.start_ms) - batch:
-                    self._file(message, key, follower.text, added)
+            detector = Detector(self._rules.current(), self._classifier)
+            self._file(message, message.key, transcript.text, heard.detected(detector))
+            for other, added in heard.completed(detector):
+                for key in self._keys_at(message.key.broadcast, other.start_ms):
+                    # Later ones of this batch have their own turn.
+                    if other.start_ms < transcript.start_ms or key not in batch:
+                        self._file(message, key, other.text, added)
         waited = max(0.0, (self._now() - message.at).total_seconds())
         self._metrics.stage_latency_seconds.labels("detect").observe(waited)
 
@@ -135,15 +167,17 @@ class DetectWorker:
         utterance = Utterance(
             transcript.start_ms, transcript.end_ms, transcript.text, transcript.words
         )
-        return _Heard(utterance, around, message.at.astimezone(_BEIJING).date())
+        return _Heard(utterance, around, legal_day(message.at))
 
     def _keys_at(self, broadcast: str, start_ms: int) -> set[SegmentKey]:
         segments = self._store.segments(broadcast)
         return {segment.key for segment in segments if segment.start_ms == start_ms}
 
     def _file(
-        self, message: TranscriptMessage, key: SegmentKey, text: str, found: Sequence[Finding]
+        self, message: TranscriptMessage, key: SegmentKey, text: str, detected: Detected
     ) -> None:
+        self._store.add_findings(key, detected.shadow)
+        found = detected.findings
         if not found:
             return
         for finding in found:

@@ -58,7 +58,7 @@ class IngestOptions:
         `allowed_dirs` are the folders that files must lie in, None for any.
         """
         return cls(
-            SourceOptions(settings.open_timeout_s, settings.read_timeout_s, allowed_dirs),
+            SourceOptions.of(settings, allowed_dirs),
             SegmentOptions(
                 window_ms, settings.min_silence_ms, settings.pad_ms, settings.min_speech_ms
             ),

@@ -26,6 +26,7 @@ from pipeline.ingest import faults
 from pipeline.ingest.clock import FrameStamp, MediaClock, Tail
 from pipeline.ingest.resample import Resampling
 from pipeline.records import AudioChunk, CoverageKind, Gap, samples_to_ms
+from pipeline.settings import Settings
 
 REASON_CUT = "文件不完整，这一段没有声音数据"
 REASON_VIDEO_ONLY = "声音轨道已结束，只剩画面"
@@ -62,6 +63,11 @@ class SourceOptions:
     """Without new sound for this long, an open stream counts as stalled."""
     allowed_dirs: tuple[Path, ...] | None = None
     """Folders that files must lie in; None allows every file."""
+
+    @classmethod
+    def of(cls, settings: Settings, allowed_dirs: tuple[Path, ...] | None = None) -> SourceOptions:
+        """What the settings say about waiting; the folders are the caller's choice."""
+        return cls(settings.open_timeout_s, settings.read_timeout_s, allowed_dirs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from pipeline.codec import plain
+from pipeline.errors import BadInputError, MissingError
 from pipeline.records import Coverage, CoverageKind, Finding, Stretch, Transcript, Verdict, Versions
 
 #: Of `replay_json`. It grows when a key changes its meaning or goes; new keys are additions.
@@ -100,6 +103,27 @@ def replay_json(replay: Replay) -> dict[str, object]:
         "transcripts": [_transcript(transcript) for transcript in replay.transcripts],
         "findings": plain(replay.findings),
     }
+
+
+def replay_text(replay: Replay) -> str:
+    """`replay_json` as the text that is printed or written."""
+    return json.dumps(replay_json(replay), ensure_ascii=False, indent=1)
+
+
+def write_replay_json(replay: Replay, out: Path) -> None:
+    """Write `replay_text` to `out`. Raises MissingError when it cannot be written."""
+    try:
+        out.write_text(replay_text(replay) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MissingError(
+            f"{out} cannot be written ({error.strerror}): free some space or name another file."
+        ) from error
+
+
+def check_place(file: Path) -> None:
+    """Say before hours of work, not after them, that a result has no place: BadInputError."""
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise BadInputError(f"{file} cannot be written: give a file in a folder that exists.")
 
 
 def _transcript(transcript: Transcript) -> dict[str, object]:

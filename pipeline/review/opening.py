@@ -16,6 +16,8 @@ from pipeline.store import Opening, Store
 
 #: Share of equal syllables from which two wordings are one pitch: one slip in seven syllables.
 _SAME = 0.85
+#: An utterance lasts no longer: the speech model's window.
+_UTTERANCE_MS = 10_000
 _NUMERALS = frozenset("零〇一二两三四五六七八九十百千万亿半点0123456789")
 
 
@@ -54,7 +56,10 @@ def same_pitch(a: Finding, b: Finding) -> bool:
     They have the same category and subtype, the same numerals, and sound (nearly) the same: the
     recogniser writes one pitch with different homophones. Another price or another illness is
     another pitch.
+    Both halves of a claim that is spread over utterances are one, whatever they sound like.
     """
+    if a.category is b.category and (_is_rest_of(a, b) or _is_rest_of(b, a)):
+        return True
     if (a.category, a.subtype) != (b.category, b.subtype):
         return False
     plain_a, plain_b = _plain(a.evidence), _plain(b.evidence)
@@ -64,6 +69,12 @@ def same_pitch(a: Finding, b: Finding) -> bool:
     if sound_a == sound_b:
         return True
     return SequenceMatcher(None, sound_a, sound_b, autojunk=False).ratio() >= _SAME
+
+
+def _is_rest_of(second: Finding, first: Finding) -> bool:
+    """Whether `second` rests on the utterance in which `first` was found."""
+    earlier = second.why.earlier
+    return earlier is not None and 0 <= first.start_ms - earlier.start_ms < _UTTERANCE_MS
 
 
 def _plain(text: str) -> str:

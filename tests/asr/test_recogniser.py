@@ -125,7 +125,8 @@ def test_features_are_those_of_faster_whisper(multilingual: WhisperRecogniser) -
     extractor = multilingual.whisper._model.feature_extractor
     expected = pad_or_trim(extractor(segment.samples)[..., :-1], extractor.nb_max_frames)
     features, _ = multilingual.whisper.features([segment])
-    np.testing.assert_array_equal(features[0], expected)
+    # The last bit depends on how many threads the matrix product had.
+    np.testing.assert_allclose(features[0], expected, atol=1e-6)
 
 
 def test_languages_share_a_batch(multilingual: WhisperRecogniser) -> None:

@@ -33,9 +33,17 @@ import ahocorasick
 import jieba
 import psutil
 
-from pipeline.detect import RulePack, check_lines, load_rule_pack
+from pipeline.detect import (
+    Classifier,
+    Detector,
+    RulePack,
+    check_lines,
+    load_classifier,
+    load_rule_pack,
+)
 from pipeline.detect.normalize import normal_form
 from pipeline.resources import resource
+from pipeline.settings import Settings
 from tests.bench.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,12 +92,12 @@ class Checked:
     findings: int
 
 
-def check(lines: Sequence[str], pack: RulePack) -> Checked:
+def check(lines: Sequence[str], detector: Detector) -> Checked:
     """Check the lines as the command does."""
     stream = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
     took, cpu, findings = [], [], 0
     began, cpu_began = time.perf_counter(), time.thread_time()
-    for line in check_lines(stream, pack, independent=False, on=DAY):
+    for line in check_lines(stream, detector, independent=False, on=DAY):
         json.dumps(line.plain(), ensure_ascii=False)
         findings += len(line.findings)
         ended, cpu_ended = time.perf_counter(), time.thread_time()
@@ -218,15 +226,16 @@ pass = ["甲","乙","丙"]
 """
 
 
-def report_speed(lines: Sequence[str], pack: RulePack) -> None:
+def report_speed(lines: Sequence[str], detector: Detector) -> None:
     """Rate and latency beside jieba's, and the Aho-Corasick pass."""
-    check(lines[:WARM_UP], pack)
+    pack = detector.pack
+    check(lines[:WARM_UP], detector)
     jieba_ms(lines[:WARM_UP])
     built = automaton(words_of(pack))
     cut = rate(partial(jieba_ms, lines), len(lines))
     passed = rate(partial(search, built, lines), len(lines))
     began = time.process_time()
-    ours = rate(partial(check, lines, pack), len(lines))
+    ours = rate(partial(check, lines, detector), len(lines))
     cpu = PASSES * len(lines) / (time.process_time() - began)
     unit = "utterances/s"
     Figure("check, one core", ours, unit, cut, "≥ 1500").report()
@@ -234,7 +243,7 @@ def report_speed(lines: Sequence[str], pack: RulePack) -> None:
     Figure("check ÷ bare jieba", ours / cut, "×").report()
     Figure(f"bare Aho-Corasick, {len(words_of(pack))} words", passed, unit).report()
     Figure("check ÷ bare Aho-Corasick", ours / passed, "×").report()
-    took, floor = check(lines, pack), jieba_ms(lines)
+    took, floor = check(lines, detector), jieba_ms(lines)
     for share in (0.5, 0.99):
         name, aim = f"one utterance, p{share * 100:.0f}", "≤ 3" if share > 0.5 else ""
         Figure(name, percentile(took.ms, share), "ms", percentile(floor, share), aim).report()
@@ -250,17 +259,17 @@ def report_process(lines: Sequence[str]) -> None:
     Figure("peak memory", run(command, text)[1], "MB", run(bare, text)[1], "≤ 300").report()
 
 
-def report_growth(lines: Sequence[str]) -> None:
+def report_growth(lines: Sequence[str], classifier: Classifier) -> None:
     """Load time and rate with packs of more and more rules."""
     with tempfile.TemporaryDirectory() as name:
         for count in GROWTH:
             folder = Path(name, str(count))
             write_grown(folder, count)
             began = time.perf_counter()
-            pack = load_rule_pack(folder)
+            detector = Detector(load_rule_pack(folder), classifier)
             loading = time.perf_counter() - began
-            found = check(lines, pack).findings
-            speed = rate(partial(check, lines, pack), len(lines))
+            found = check(lines, detector).findings
+            speed = rate(partial(check, lines, detector), len(lines))
             print(f"{count} made-up rules: {found} findings in {len(lines)} lines")
             Figure(f"check with {count} made-up rules", speed, "utterances/s").report()
             Figure(f"loading them, {count}", loading, "s").report()
@@ -271,14 +280,15 @@ def main() -> None:
     jieba.setLogLevel(60)
     where = pin()
     lines, pack = spoken(), load_rule_pack()
+    classifier = load_classifier(Settings().effective_classifier_dir)
     characters = sum(map(len, lines))
     print(
         f"{len(lines)} lines, {characters / len(lines):.0f} characters each, "
         f"{len(pack.rules)} rules, {where}"
     )
     report_process(lines)
-    report_speed(lines, pack)
-    report_growth(lines)
+    report_speed(lines, Detector(pack, classifier))
+    report_growth(lines, classifier)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from faster_whisper import WhisperModel
 from faster_whisper.audio import decode_audio, pad_or_trim
 
 from pipeline.asr.model import open_recogniser
-from pipeline.detect import load_rule_pack
+from pipeline.detect import load_detector
 from pipeline.ingest import SegmentOptions, SourceOptions, Vad, open_source, segments
 from pipeline.records import SpeechSegment
 from pipeline.replay import Ears, replay
 from pipeline.reports.sound import SoundTrack
 from pipeline.resources import resource
+from pipeline.settings import Settings
 from tests.bench.figures import Figure
 
 BROADCAST = resource("models", "demo_broadcast", "broadcast.ogg")
@@ -61,7 +62,7 @@ def main() -> None:
     """Print the figures."""
     recogniser = open_recogniser("demo", device="cpu")
     options = SegmentOptions(recogniser.window_ms, 400, 200, 250)
-    ears = Ears(recogniser, load_rule_pack(), options)
+    ears = Ears(recogniser, load_detector((), Settings().effective_classifier_dir), options)
     speech = spoken(BROADCAST, options)
     timed_replay(ears, page=False)  # loads what is loaded once
     plain = max(timed_replay(ears, page=False) for _ in range(RUNS))

@@ -71,7 +71,7 @@ def test_anchors_are_the_rarest_words_of_a_pattern() -> None:
         ("?加", "stray"),
         ("加[", "not understood"),
         ("加(啊)", "never matched"),
-        ("加<price:a><price:a>", "does not compile"),
+        ("加<price:a><price:a>", "gives one name to two slots"),
         ("", "empty part"),
     ],
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.bus import Bus
-from pipeline.detect.worker import GROUP, DetectWorker
+from pipeline.detect import PackWatch, load_classifier
+from pipeline.detect.worker import GROUP, DetectWorker, Places
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CoverageKind,
@@ -19,6 +21,7 @@ from pipeline.records import (
     Transcript,
     TranscriptMessage,
 )
+from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.streams import CASES, TRANSCRIPTS
 
@@ -32,7 +35,10 @@ class Bench:
     def __init__(self, bus: Bus, store: Store, metrics: Metrics) -> None:
         self.bus, self.store, self.metrics = bus, store, metrics
         self.stop = threading.Event()
-        self.worker = DetectWorker(bus, store, metrics, self.stop, lambda: LATER)
+        rules = PackWatch(None, (), metrics, time.monotonic)
+        classifier = load_classifier(Settings().effective_classifier_dir)
+        places = Places(bus, store, metrics)
+        self.worker = DetectWorker(places, rules, classifier, self.stop, lambda: LATER)
         store.add_broadcast("room", "b", AT)
         bus.ensure_group(CASES, "test")
 
@@ -116,8 +122,11 @@ def test_context_is_read_from_the_store(bench: Bench) -> None:
     bench.say(1, "今天在咱们直播间三百九十九")
     bench.worker.step()
     assert [finding.rule for finding in bench.store.findings("b")] == [
-        "P01-chain-here-after-channel"
+        "model",
+        "P01-chain-here-after-channel",
     ]
+    (case,) = bench.store.cases()
+    assert case.times_ms == (0, 5000)
 
 
 def test_a_late_transcript_completes_what_came_after_it(bench: Bench) -> None:
@@ -128,7 +137,8 @@ def test_a_late_transcript_completes_what_came_after_it(bench: Bench) -> None:
     bench.say(0, "这件大衣商场专柜卖两千六一件")
     bench.worker.step()
     assert [(f.rule, f.start_ms) for f in bench.store.findings("b")] == [
-        ("P01-chain-here-after-channel", 5000)
+        ("model", 0),
+        ("P01-chain-here-after-channel", 5000),
     ]
     assert len(bench.cases_published()) == 1
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
+import pytest
+
+from pipeline.errors import MissingError
 from pipeline.records import Coverage, Transcript
 from pipeline.reports import replay_json
-from pipeline.reports.replay import lines_of
+from pipeline.reports.replay import lines_of, write_replay_json
 from tests.reports.sample import LINES, replay, transcript
 
 
@@ -113,3 +117,13 @@ def test_a_finding_is_placed_in_the_line_that_has_its_words() -> None:
     before, after = known.transcripts[:2], known.transcripts[2:]
     assert lines_of(known.findings[:1], (*before, padding, *after)) == [1]
     assert lines_of(known.findings, ()) == [None] * 4
+
+
+def test_the_file_is_the_json_and_an_unwritable_one_is_named(tmp_path: Path) -> None:
+    """UTF-8 as it is read, and one sentence where there is no place for it."""
+    write_replay_json(replay(), tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == replay_json(replay())
+    assert "晚场.mp4" in text
+    with pytest.raises(MissingError, match=r"b\.json cannot be written \(No such file"):
+        write_replay_json(replay(), tmp_path / "none" / "b.json")

@@ -1,0 +1,289 @@
+"""Rules and classifier together: one calibrated score a category, and findings that say why."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from pipeline.detect.classifier import Classifier, Judged, Scores, load_classifier, strongest
+from pipeline.detect.engine import (
+    BLOCK_SCORE,
+    CONTEXT_MS,
+    ENGINE_VERSION,
+    UNSURE_WORD,
+    RuleReading,
+    read_rules,
+    words_in,
+)
+from pipeline.detect.features import NEIGHBOURS
+from pipeline.detect.lexicon import load_rule_pack
+from pipeline.detect.normalize import NormalText
+from pipeline.detect.pack import Rule, RulePack
+from pipeline.detect.restore import reading_of
+from pipeline.records import (
+    CATEGORY_NAMES,
+    CORE_CATEGORIES,
+    Category,
+    Earlier,
+    Finding,
+    Utterance,
+    Verdict,
+    Versions,
+    Why,
+)
+
+#: What a finding of the classifier alone names as its rule.
+MODEL = "model"
+#: Later utterances that are looked at: the second half of a claim, a correction.
+LOOK_AHEAD = max(NEIGHBOURS.values())
+#: Utterances kept as context.
+_CONTEXT = 120
+#: Neighbours are quoted up to this many characters.
+_QUOTED = 40
+#: In fewer different characters nobody claims anything that a rule would not know.
+_FEWEST = 4
+_HAN = re.compile("[\u3400-\u9fff]")
+#: So many characters before and after a rule's words say whether they are meant.
+_CLOSE = 10
+#: The speech act with which a host takes back what was said.
+_CORRECTION = "correction"
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What is found in one utterance."""
+
+    findings: tuple[Finding, ...]
+    """To be raised, by position."""
+    shadow: tuple[Finding, ...] = ()
+    """Of rules on trial: to be recorded, not raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An utterance with what is around it and what rules and classifier make of it."""
+
+    utterance: Utterance
+    before: Sequence[Utterance]
+    after: Sequence[Utterance]
+    text: NormalText
+    scores: Scores
+
+    def neighbour(self, distance: int) -> Utterance:
+        """The utterance so far away, −1 the one before."""
+        return self.before[distance] if distance < 0 else self.after[distance - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Judges utterances; read only, and the same answer for the same words."""
+
+    pack: RulePack
+    classifier: Classifier
+
+    def detect(
+        self,
+        utterance: Utterance,
+        before: Sequence[Utterance],
+        after: Sequence[Utterance],
+        on: dt.date,
+    ) -> Detected:
+        """What is said in `utterance`, with the basis of the day `on`.
+
+        `before` has the earlier utterances of the broadcast and `after` the next ones (LOOK_AHEAD
+        count, none while they are not said yet), oldest first. A category is raised where rules and
+        classifier together reach its threshold; a rule's finding is kept where one holds, because
+        it knows the reason best. Categories of extra packs rest on their rules alone.
+        """
+        reading = read_rules(self.pack, utterance, before, on)
+        if not reading.text.text:
+            return Detected(())
+        around = self._around(utterance, reading.text, before, after)
+        scores = self.classifier.scores(around, self.pack.classes, reading)
+        said = _Said(utterance, before, after, reading.text, scores)
+        result = [f for f in reading.findings if f.category not in CORE_CATEGORIES]
+        held = strongest(reading.held)
+        excused = strongest(match for match, _ in reading.excused)
+        for column, category in enumerate(CORE_CATEGORIES):
+            judged = self.classifier.calibration[column].judge(
+                float(scores.categories[column]), held[column], excused[column]
+            )
+            if held[column] >= BLOCK_SCORE and not judged.review:
+                judged = self._close_up(reading, column, held[column], excused[column])
+            if judged.review:
+                result += self._raised(said, reading, category, judged, on)
+        correction = self._correction(after)
+        if correction:
+            result = [_corrected(finding, correction) for finding in result]
+        ordered = sorted(result, key=lambda finding: (finding.span, finding.rule))
+        return Detected(tuple(ordered), reading.shadow)
+
+    def _around(
+        self,
+        utterance: Utterance,
+        text: NormalText,
+        before: Sequence[Utterance],
+        after: Sequence[Utterance],
+    ) -> Mapping[int, str]:
+        """Normal forms by distance, of what is said within CONTEXT_MS."""
+        texts = {0: text.text}
+        for distance in NEIGHBOURS.values():
+            near = before if distance < 0 else after
+            if abs(distance) > len(near):
+                continue
+            one = near[distance] if distance < 0 else near[distance - 1]
+            if abs(one.start_ms - utterance.start_ms) <= CONTEXT_MS:
+                texts[distance] = reading_of(one.text, self.pack.morphs).text
+        return texts
+
+    def _close_up(self, reading: RuleReading, column: int, rule: float, excused: float) -> Judged:
+        """What the words around a rule's match alone say: much plain talk hides a short offence."""
+        calibration, text = self.classifier.calibration[column], reading.text.text
+        result = Judged(0.0, review=False, block=False)
+        for match in reading.held:
+            if match.rule.category is CORE_CATEGORIES[column] and match.rule.score >= BLOCK_SCORE:
+                near = text[max(0, match.start - _CLOSE) : match.end + _CLOSE]
+                scores = self.classifier.scores({0: near}, self.pack.classes, reading)
+                judged = calibration.judge(float(scores.categories[column]), rule, excused)
+                result = max(result, judged, key=lambda one: one.probability)
+        return result
+
+    def _raised(
+        self, said: _Said, reading: RuleReading, category: Category, judged: Judged, on: dt.date
+    ) -> list[Finding]:
+        own = [finding for finding in reading.findings if finding.category is category]
+        if own:
+            return [self._weighed(finding, judged) for finding in own]
+        if len(set(_HAN.findall(said.text.text))) < _FEWEST:
+            return []
+        return [self._alone(said, category, judged, on)]
+
+    def _weighed(self, finding: Finding, judged: Judged) -> Finding:
+        """A rule's finding with the score of both; it blocks only where both would."""
+        blocks = judged.block and finding.verdict is Verdict.BLOCK
+        return replace(
+            finding,
+            score=round(judged.probability, 3),
+            verdict=Verdict.BLOCK if blocks else Verdict.REVIEW,
+            versions=self._versions(),
+        )
+
+    def _alone(self, said: _Said, category: Category, judged: Judged, on: dt.date) -> Finding:
+        """A finding that no rule gives: what it rests on is borrowed from rules of its subtype."""
+        utterance, text = said.utterance, said.text
+        subtype = self.classifier.subtype(said.scores, category)
+        places = self.classifier.words(text.text, category)
+        spans = [text.original_span(start, end) for start, end in places]
+        span = (spans[0][0], max(end for _, end in spans))
+        spoken = words_in(utterance, span)
+        unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
+        example = self._like(category, subtype)
+        return Finding(
+            category=category,
+            subtype=subtype,
+            rule=MODEL,
+            score=round(judged.probability, 3),
+            verdict=Verdict.REVIEW,
+            span=span,
+            evidence=utterance.text[span[0] : span[1]],
+            start_ms=spoken[0].start_ms if spoken else utterance.start_ms,
+            end_ms=spoken[-1].end_ms if spoken else utterance.end_ms,
+            why=_why(said, category, spans, judged, unsure),
+            versions=self._versions(),
+            target=example.target,
+            basis=tuple(p.basis for p in self.pack.basis.in_force(example.basis, on)),
+            facts_to_check=example.facts_to_check,
+            suggestion=example.suggestion,
+        )
+
+    def _like(self, category: Category, subtype: str) -> Rule:
+        """The rule whose basis and questions fit best: of the subtype, else of the category."""
+        rules = [rule for rule in self.pack.rules if rule.category is category]
+        return next((rule for rule in rules if rule.subtype == subtype), rules[0])
+
+    def _correction(self, after: Sequence[Utterance]) -> str:
+        """The next utterance in which the host takes something back, "" for none."""
+        act = self.pack.acts.get(_CORRECTION)
+        for utterance in after[:LOOK_AHEAD] if act else ():
+            text = reading_of(utterance.text, self.pack.morphs)
+            if act and text.text and act.covers(text, 0, len(text.text)):
+                return utterance.text
+        return ""
+
+    def _versions(self) -> Versions:
+        return Versions(
+            engine=ENGINE_VERSION, rule_pack=self.pack.label, model=self.classifier.version
+        )
+
+
+class Talk:
+    """Utterances of one broadcast in order; each is judged when those after it are known."""
+
+    def __init__(self, detector: Detector, on: dt.date) -> None:
+        self._detector, self._on = detector, on
+        self._before: deque[Utterance] = deque(maxlen=_CONTEXT)
+        self._waiting: deque[Utterance] = deque()
+
+    def add(self, utterance: Utterance) -> Iterator[tuple[Utterance, Detected]]:
+        """Take the next one; what can be judged now."""
+        self._waiting.append(utterance)
+        yield from self._judged(LOOK_AHEAD)
+
+    def rest(self) -> Iterator[tuple[Utterance, Detected]]:
+        """Judge what waits, with nothing after it."""
+        yield from self._judged(0)
+
+    def _judged(self, ahead: int) -> Iterator[tuple[Utterance, Detected]]:
+        while len(self._waiting) > ahead:
+            one = self._waiting.popleft()
+            after = list(islice(self._waiting, LOOK_AHEAD))
+            yield one, self._detector.detect(one, list(self._before), after, self._on)
+            self._before.append(one)
+
+
+def load_detector(packs: Sequence[str], weights: Path) -> Detector:
+    """The bundled rules, with extra `packs`, and the classifier whose weights are in a folder.
+
+    Raises RulePackError or BadInputError where one is broken.
+    """
+    return Detector(load_rule_pack(packs=packs), load_classifier(weights))
+
+
+def _corrected(finding: Finding, correction: str) -> Finding:
+    """A slip that was put right at once stays a suspicion, and a person decides."""
+    text = f"{finding.why.text}(减轻情节:主播随后更正“{correction[:_QUOTED]}”)"
+    return replace(
+        finding,
+        verdict=Verdict.REVIEW if finding.verdict is Verdict.BLOCK else finding.verdict,
+        why=replace(finding.why, text=text),
+    )
+
+
+def _why(
+    said: _Said,
+    category: Category,
+    spans: Sequence[tuple[int, int]],
+    judged: Judged,
+    unsure: Sequence[str],
+) -> Why:
+    words = tuple(dict.fromkeys(said.utterance.text[start:end] for start, end in spans))
+    text = (
+        f"没有规则命中;分类模型认为像{CATEGORY_NAMES[category]}"
+        f"(把握{judged.probability:.0%}),主要因为“{'”“'.join(words)}”"
+    )
+    telling = [said.neighbour(distance) for distance in said.scores.telling[category]]
+    quoted = tuple(one.text[:_QUOTED] for one in telling)
+    if quoted:
+        text += f",并结合前后句“{'”“'.join(quoted)}”"
+    if unsure:
+        text += f"。“{'、'.join(unsure)}”识别把握不大,请听一下录音"
+    before = [one for one in telling if one.start_ms < said.utterance.start_ms]
+    earlier = None
+    if before:
+        earlier = Earlier(before[-1].start_ms, before[-1].text, (0, len(before[-1].text)))
+    return Why(text + "。", words, quoted, earlier)
