@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Speak canary.txt once, with half a second of silence around it."""
     text = (HERE / "canary.txt").read_text(encoding="utf8").strip()
-    sound = 0.5 * to_16k(Espeak().say(syllables(text), Voice("f2", 180, 50, 50)), RATIOS[0])
+    sound = 0.5 * to_16k(Espeak().say(syllables(text), Voice("f2", 180, 50, 50)).sound, RATIOS[0])
     pcm = (np.pad(sound, RATE // 2) * 32767).astype(np.int16)
     with av.open(str(HERE / "canary.flac"), "w") as out:
         stream = out.add_stream("flac", rate=RATE, layout="mono")

@@ -16,7 +16,7 @@ from ctranslate2.converters.transformers import WhisperLoader
 from ctranslate2.specs.common_spec import LinearSpec
 from ctranslate2.specs.whisper_spec import WhisperSpec
 from network import Shape, Whisper
-from timing import HOP, RATE, WINDOW_S
+from timing import HOP, MELS, RATE, SPECTRUM, WINDOW_S
 from tokenizers import AddedToken, Tokenizer, decoders
 from tokenizers.models import BPE
 from torch import nn
@@ -79,11 +79,11 @@ def main() -> None:
     spec.save(str(args.out))
     tokenizer().save(str(args.out / "tokenizer.json"))
     features = {
-        "feature_size": 80,
+        "feature_size": MELS,
         "sampling_rate": RATE,
         "hop_length": HOP,
         "chunk_length": WINDOW_S,
-        "n_fft": 400,
+        "n_fft": SPECTRUM,
     }
     (args.out / "preprocessor_config.json").write_text(
         json.dumps(features, indent=1) + "\n", encoding="utf8"

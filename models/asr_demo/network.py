@@ -1,4 +1,4 @@
-"""The network: Whisper's encoder and decoder in plain PyTorch, with a CTC head for training only.
+"""The network: Whisper's encoder and decoder in plain PyTorch, with heads for training only.
 
 Module names follow `transformers`, so that CTranslate2's own loader reads the weights. It computes
 what Whisper computes (pre-norm, GELU, sinusoidal encoder positions, tied output), on any number of
@@ -20,7 +20,11 @@ class Shape:
     """Sizes of the network."""
 
     vocabulary: int
-    syllables: int
+    bases: int
+    """Syllables without their tone, and the 0 of no speech."""
+    tones: int
+    phases: int
+    mels: int = 128
     positions: int = 250
     tokens: int = 128
     width: int = 256
@@ -108,7 +112,7 @@ class Encoder(nn.Module):
 
     def __init__(self, s: Shape) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(80, s.width, 3, padding=1)
+        self.conv1 = nn.Conv1d(s.mels, s.width, 3, padding=1)
         self.conv2 = nn.Conv1d(s.width, s.width, 3, stride=2, padding=1)
         # PyTorch's own start gives sound a fifteenth of the positions' magnitude, and nothing is
         # learned for ten minutes.
@@ -119,7 +123,7 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(s.width)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """[B, 80, frames] to [B, frames / 2, width]."""
+        """[B, mels, frames] to [B, frames / 2, width]."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
         for layer in self.layers:
@@ -147,13 +151,15 @@ class Decoder(nn.Module):
 
 
 class Whisper(nn.Module):
-    """Encoder, decoder, and a linear CTC head that names the syllable of each encoder position."""
+    """Encoder, decoder, and linear heads that say what is spoken at each encoder position."""
 
     def __init__(self, s: Shape) -> None:
         super().__init__()
         self.shape = s
         self.encoder, self.decoder = Encoder(s), Decoder(s)
-        self.ctc = nn.Linear(s.width, s.syllables + 1)
+        self.spoken = nn.ModuleList(
+            nn.Linear(s.width, classes) for classes in (s.bases, s.tones, s.phases)
+        )
 
     @torch.no_grad()
     def greedy(self, mel: Tensor, prompt: list[int], end: int) -> list[list[int]]:

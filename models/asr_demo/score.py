@@ -79,7 +79,7 @@ def speak(trial: Trial, seed: int) -> list[Sound]:
     sounds = []
     for text in trial.texts:
         voice = Voice(rng.choice(trial.voices), rng.randint(150, 250), rng.randint(20, 80), 50)
-        sound = 0.5 * to_16k(engine.say(syllables(text), voice), RATIOS[0])
+        sound = 0.5 * to_16k(engine.say(syllables(text), voice).sound, RATIOS[0])
         sound = np.pad(sound, int(0.3 * RATE))
         if trial.noisy:
             sound = distort(sound, np_rng)

@@ -10,12 +10,13 @@ import random
 import re
 import tomllib
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import jieba
 
 HERE = Path(__file__).parent / "text"
+#: Host talk that was written for the classifier; its labels do not matter here.
+BROADCASTS = Path(__file__).parent.parent / "corpus" / "broadcasts"
 _HANZI = re.compile(r"^[\u4e00-\u9fff]+$")
 _DIGITS = "零一二三四五六七八九"
 _MEASURES = "件个瓶盒包条双只斤两克毫升米套张块片粒袋箱罐支根把台本颗串枚卷"
@@ -142,6 +143,7 @@ class Text:
     def __init__(self, seed: int, areas: Path = HERE / "areas") -> None:
         self._rng = random.Random(seed)
         self._areas = read_areas(areas)
+        self._talk = read_broadcasts(BROADCASTS)
         frames = (HERE / "frames.txt").read_text(encoding="utf8").splitlines()
         self._frames = [f for f in frames if f and not f.startswith("#")]
         self._pool: dict[str, list[str]] = {}
@@ -169,16 +171,14 @@ class Text:
     def line(self) -> str:
         """A written line, claim or feature, at times with a filler, a splice or a strange word."""
         rng, area = self._rng, self._rng.choice(self._areas)
-        text = rng.choice(
-            rng.choices([area["lines"], area["claims"], area["features"]], [6, 2, 2])[0]
-        )
+        text = self._written(area)
         change = rng.random()
         if change < 0.35:
             return text
         cut = list(jieba.cut(text, HMM=False))
         at = rng.randint(0, len(cut))
         if change < 0.55:
-            other = list(jieba.cut(rng.choice(rng.choice(self._areas)["lines"]), HMM=False))
+            other = list(jieba.cut(self._written(rng.choice(self._areas)), HMM=False))
             return "".join(cut[:at] + other[rng.randint(0, len(other)) :])
         if change < 0.8:
             cut.insert(at, self._interjection(area))
@@ -192,6 +192,15 @@ class Text:
         kind = self._rng.random()
         text = self.word_run() if kind < 0.30 else self.line() if kind < 0.67 else self.frame()
         return text[:30] if len(text) > 1 else self.sentence()
+
+    def _written(self, area: dict[str, list[str]]) -> str:
+        """A line as it was written: of a broadcast as often as there are such, or of an area."""
+        rng = self._rng
+        lines = sum(len(a["lines"]) + len(a["claims"]) + len(a["features"]) for a in self._areas)
+        if rng.random() * (lines + len(self._talk)) < len(self._talk):
+            return rng.choice(self._talk)
+        kinds = [area["lines"], area["claims"], area["features"]]
+        return rng.choice(rng.choices(kinds, [6, 2, 2])[0])
 
     def _interjection(self, area: dict[str, list[str]]) -> str:
         rng = self._rng
@@ -233,19 +242,24 @@ def read_areas(folder: Path) -> list[dict[str, list[str]]]:
     return [{key: _only_hanzi(area.get(key, [])) for key in keys} for area in parsed]
 
 
-def host_pairs(folder: Path = HERE) -> set[str]:
-    """Pairs of neighbouring characters in the written text, the frames and spoken numbers."""
+def read_broadcasts(folder: Path) -> list[str]:
+    """Utterances of the corpus, or their clauses where they are long; Chinese characters only."""
+    result: list[str] = []
+    for path in sorted(folder.glob("*.tsv")):
+        for line in path.read_text(encoding="utf8").splitlines():
+            text = line.split("\t")[0]
+            if line.startswith("#") or re.search(r"[0-9A-Za-z]", text):
+                continue
+            clauses = re.findall("[\u4e00-\u9fff]+", text)
+            whole = "".join(clauses)
+            result.extend([whole] if len(whole) <= 30 else clauses)
+    return [text for text in result if len(text) >= 2]
+
+
+def written_characters(folder: Path = HERE) -> set[str]:
+    """Every Chinese character in the text of the areas and in the frames."""
     files = [*(folder / "areas").glob("*.toml"), folder / "frames.txt"]
-    source = " ".join(path.read_text(encoding="utf8") for path in files)
-    runs = re.findall("[\u4e00-\u9fff]+", source)
-    after = "一二三四五六七八九十百千万零两块元米多点折天月年号件个斤瓶"
-    spoken = {a + b for a in "一二三四五六七八九十百千万零两几" for b in after}
-    return spoken.union(*map(pairs, runs))
-
-
-def pairs(text: str) -> list[str]:
-    """Every two neighbouring characters."""
-    return [a + b for a, b in pairwise(text)]
+    return {c for path in files for c in path.read_text(encoding="utf8") if _HANZI.match(c)}
 
 
 def _wanted(word: str, tag: str) -> bool:

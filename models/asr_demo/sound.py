@@ -1,6 +1,6 @@
 """What the training sound is made of: log-mel frames, rooms, codecs, noise and music.
 
-Features follow faster-whisper's own extractor (80 mels, n_fft 400) with the hop of timing.py.
+Features follow faster-whisper's own extractor with the sizes of timing.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
-from timing import HOP, RATE, WINDOW_S
+from timing import HOP, MELS, RATE, SPECTRUM, WINDOW_S
 
 Sound = NDArray[np.float32]
 #: log10 power below which faster-whisper's extractor clamps.
@@ -22,15 +22,16 @@ FLOOR = -10.0
 #: by −9…+9 %.
 RATIOS = ((320, 441), (3, 4), (5, 7), (7, 10), (11, 15), (2, 3), (4, 5), (7, 9))
 
-_extractor = FeatureExtractor(hop_length=HOP, chunk_length=WINDOW_S)
+_extractor = FeatureExtractor(MELS, RATE, HOP, WINDOW_S, SPECTRUM)
 _filters = np.asarray(_extractor.mel_filters, dtype=np.float32)
-_window = np.hanning(401)[:-1].astype(np.float32)
+_window = np.hanning(SPECTRUM + 1)[:-1].astype(np.float32)
 
 
 def log_mel(sound: Sound) -> NDArray[np.float32]:
-    """log10 mel power, shape [frames, 80], before Whisper's per-window normalisation."""
-    padded = np.pad(sound, 200, mode="reflect") if len(sound) > 200 else np.pad(sound, 200)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP]
+    """log10 mel power, shape [frames, MELS], before Whisper's per-window normalisation."""
+    half = SPECTRUM // 2
+    padded = np.pad(sound, half, mode="reflect" if len(sound) > half else "constant")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, SPECTRUM)[::HOP]
     spectrum = np.fft.rfft(frames * _window, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     return np.log10(np.maximum(power @ _filters.T, 1e-10))

@@ -1,9 +1,10 @@
 """Train the bundled speech model from scratch on espeak-ng's voices, on two CPU cores or a GPU.
 
     python train.py --work WORK --minutes 80
-    python train.py --work WORK --minutes 55 --start WORK/model.pt --peak 1.1e-3 --seed 8
+    python train.py --work WORK --minutes 30 --start WORK/model.pt --peak 3e-4 --seed 8
 
-Each run is one cosine. One with `--start` goes on from those weights, without easy batches.
+First the encoder alone learns which syllable is spoken at each position (espeak-ng tells the
+times), then the decoder learns to write: on sound, and on more text without sound (reading.py).
 WORK/shards must hold sentence shards (synthesise.py); shards that appear during training are taken
 in at the next epoch. The learning rate follows the share of `--minutes` that has passed, so the run
 ends on time on any machine. Writes WORK/model.pt, the averaged weights, and WORK/train.jsonl.
@@ -15,6 +16,7 @@ import argparse
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,28 +25,32 @@ import numpy as np
 import torch
 from distance import distance
 from network import Shape, Whisper
+from reading import Recall, sounds_and_tones
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from windows import (
-    EASY_BATCHES,
     EOT,
     NO_SPEECH,
     NO_TIMES,
+    PHASES,
     SOT,
-    SYLLABLES,
     VOCABULARY,
     Batch,
     Shards,
     Windows,
 )
 
-PEAK_RATE, WARM_UP_STEPS, SMOOTHING = 1.5e-3, 250, 0.05
+PEAK_RATE, WARM_UP_STEPS, SMOOTHING = 1e-3, 250, 0.05
+#: Weight of naming syllables once the decoder learns too.
+SPOKEN_WEIGHT = 0.7
 EMA_DECAY = 0.998
-#: Steps from one line of the log to the next.
-REPORT_STEPS = 50
-#: Minutes to the first check of the averaged weights, and from each to the next.
-FIRST_CHECK_MINUTES, CHECK_MINUTES = 6.0, 8.0
+#: Batches read for each one heard: they hold four times the text and cost less.
+READ_PER_HEARD = 2
+#: Turns, of one batch heard and some read, from one line of the log to the next.
+REPORT_TURNS = 50
+#: Minutes from one check of the averaged weights to the next.
+CHECK_MINUTES = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,42 +62,38 @@ class Plan:
     device: str
     frames: int
     start: Path | None
+    listen: float
     peak: float
     seed: int
-    mostly_host: bool
-
-    @property
-    def easy_steps(self) -> int:
-        """Steps of the flat start; weights that go on are past it."""
-        return 0 if self.start else EASY_BATCHES
 
     def model(self) -> Whisper:
         """The network to begin with, random or read from `start`; seeds PyTorch."""
         torch.manual_seed(self.seed)
-        model = Whisper(Shape(VOCABULARY, SYLLABLES))
+        sounds, tones = sounds_and_tones()
+        model = Whisper(Shape(VOCABULARY, max(sounds) + 1, max(tones) + 1, PHASES))
         if self.start:
             stored = torch.load(self.start, map_location="cpu", weights_only=True)
             model.load_state_dict(stored["weights"])
         return model.to(self.device)
 
-    def batches(self) -> Iterator[Batch]:
-        """Endless batches from WORK/shards, made by another process."""
-        return iter(DataLoader(Stream(self), batch_size=None, num_workers=1, prefetch_factor=4))
+    def batches(self, *, heard: bool) -> Iterator[Batch]:
+        """Endless batches, spoken ones from WORK/shards or text alone, made by another process."""
+        stream = Stream(self.work / "shards", self.frames, heard=heard)
+        return iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6))
 
 
 class Stream(IterableDataset[Batch]):
     """Batches made in the loader's process."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, shards: Path, frames: int, *, heard: bool) -> None:
+        self._shards, self._frames, self._heard = shards, frames, heard
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
-        plan, seed = self._plan, int(torch.initial_seed() % 2**31)
-        shards = Shards(plan.work / "shards", mostly_host=plan.mostly_host)
-        windows = Windows(shards, seed, plan.easy_steps)
+        windows = Windows(Shards(self._shards), int(torch.initial_seed() % 2**31))
         while True:
-            yield windows.batch(plan.frames)
+            # Without the encoder a window costs half.
+            yield windows.batch(self._frames) if self._heard else windows.reading(2 * self._frames)
 
 
 class Average:
@@ -121,39 +123,55 @@ def rate(step: int, passed: float, peak: float) -> float:
     return peak * min(1.0, step / WARM_UP_STEPS) * cosine
 
 
-def loss_of(model: Whisper, batch: Batch, device: str, *, easy: bool) -> tuple[Tensor, Tensor]:
-    """(cross-entropy of the text, loss of the encoder's syllables) of a batch.
+class Lesson:
+    """The losses of a model, and what it recalls of the encoder's output."""
 
-    The encoder learns with CTC. CTC alone stays on a plateau for the first ten minutes; evenly
-    spread syllables, wrong as they are, lead it off, so `easy` batches use those instead.
-    """
-    ctc_weight, flat_weight = (0.0, 1.0) if easy else (0.3, 0.0)
-    tokens = torch.from_numpy(batch.tokens).to(device)
-    mel = torch.from_numpy(batch.mel).to(device)
-    with torch.autocast(device, torch.bfloat16):
-        memory = model.encoder(mel)
-        logits = model.decoder(tokens[:, :-1].clamp_min(0), memory)
-        ctc = model.ctc(memory)
-    targets = tokens[:, 1:].clone()
-    # Whatever prompt an empty window has, <|nospeech|> is what its first token should have been.
-    targets[tokens[:, 2] == EOT, 0] = NO_SPEECH
-    text = F.cross_entropy(
-        logits.float().flatten(0, 1),
-        targets.flatten(),
-        ignore_index=-1,
-        label_smoothing=SMOOTHING,
-    )
-    spoken = ctc.float().log_softmax(-1).transpose(0, 1)
-    alignment = F.ctc_loss(
-        spoken,
-        torch.from_numpy(batch.syllables).to(device),
-        torch.full((len(tokens),), spoken.shape[0], dtype=torch.long),
-        torch.from_numpy(batch.syllable_counts),
-        zero_infinity=True,
-    )
-    frames = torch.from_numpy(batch.frames).to(device).flatten()
-    evenly = F.cross_entropy(ctc.float().flatten(0, 1), frames)
-    return text, ctc_weight * alignment + flat_weight * evenly
+    def __init__(self, model: Whisper, device: str) -> None:
+        self._model, self._device = model, device
+        self._recall = Recall(model.shape.width, device)
+        self._names = [torch.tensor(x, device=device) for x in sounds_and_tones()]
+        self.right = {"sound": 0.0, "tone": 0.0}
+        """Share of the positions with speech, in the last heard batch, that were named."""
+
+    def heard(self, batch: Batch, *, write: bool) -> tuple[Tensor, Tensor]:
+        """(cross-entropy of the text, of what is spoken) of a spoken batch.
+
+        The text counts 0 unless `write`.
+        """
+        spoken = torch.from_numpy(batch.spoken).to(self._device)
+        with torch.autocast(self._device, torch.bfloat16):
+            memory = self._model.encoder(torch.from_numpy(batch.mel).to(self._device))
+            named = [head(memory).float().flatten(0, 1) for head in self._model.spoken]
+        self._recall.hear(memory, spoken)
+        syllable, phase = spoken.flatten() // PHASES, spoken.flatten() % PHASES
+        truth = [*(names[syllable] for names in self._names), phase]
+        losses = [F.cross_entropy(guess, told) for guess, told in zip(named, truth, strict=True)]
+        for name, guess, told in zip(self.right, named, truth, strict=False):
+            self.right[name] = float((guess.argmax(-1) == told)[syllable > 0].float().mean())
+        if not write:
+            return torch.zeros(()), sum(losses, torch.zeros(()))
+        return self._text(batch, memory), SPOKEN_WEIGHT * sum(losses, torch.zeros(()))
+
+    def read(self, batch: Batch) -> Tensor | None:
+        """Cross-entropy of text without sound; None where none as long was heard yet."""
+        spoken = torch.from_numpy(batch.spoken).to(self._device)
+        if not self._recall.knows(spoken):
+            return None
+        return self._text(batch, self._recall.imagine(spoken))
+
+    def _text(self, batch: Batch, memory: Tensor) -> Tensor:
+        tokens = torch.from_numpy(batch.tokens).to(self._device)
+        with torch.autocast(self._device, torch.bfloat16):
+            logits = self._model.decoder(tokens[:, :-1].clamp_min(0), memory)
+        targets = tokens[:, 1:].clone()
+        # Whatever prompt an empty window has, its first token should have been <|nospeech|>.
+        targets[tokens[:, 2] == EOT, 0] = NO_SPEECH
+        return F.cross_entropy(
+            logits.float().flatten(0, 1),
+            targets.flatten(),
+            ignore_index=-1,
+            label_smoothing=SMOOTHING,
+        )
 
 
 def error_rate(model: Whisper, batches: list[Batch], device: str) -> float:
@@ -179,46 +197,75 @@ def optimiser_of(model: Whisper) -> torch.optim.Optimizer:
     return torch.optim.AdamW([matrices, vectors], betas=(0.9, 0.98), fused=True)
 
 
-def take_step(
-    model: Whisper, optimiser: torch.optim.Optimizer, batch: Batch, device: str, *, easy: bool
-) -> tuple[float, float]:
-    """One update of the weights; returns the losses before it."""
-    text, syllables = loss_of(model, batch, device, easy=easy)
-    (text + syllables).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    optimiser.zero_grad()
-    return text.item(), syllables.item()
+class Trainer:
+    """Steps of one run and what they gave."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self.model = plan, plan.model()
+        self.average, self._optimiser = Average(self.model), optimiser_of(self.model)
+        self._lesson = Lesson(self.model, plan.device)
+        self._batches = plan.batches(heard=True)
+        self._readings = plan.batches(heard=False)
+        self.step = self.windows = 0
+        self.losses: dict[str, list[float]] = defaultdict(list)
+
+    def heard(self) -> Batch:
+        """The next spoken batch."""
+        return next(self._batches)
+
+    def turn(self, passed: float) -> None:
+        """One step on what is heard, and those on what is read, at a share of the time."""
+        write = passed >= self._plan.listen
+        batch = self.heard()
+        text, spoken = self._lesson.heard(batch, write=write)
+        self._learn(text + spoken, passed)
+        self.windows += len(batch.tokens)
+        self._note(text=text.item(), spoken=spoken.item(), **self._lesson.right)
+        for _ in range(READ_PER_HEARD if write else 0):
+            loss = self._lesson.read(next(self._readings))
+            if loss is not None:
+                self._learn(loss, passed)
+                self._note(read=loss.item())
+
+    def _learn(self, loss: Tensor, passed: float) -> None:
+        self.step += 1
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate(self.step, passed, self._plan.peak)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.average.update(self.model, self.step)
+
+    def _note(self, **losses: float) -> None:
+        for name, loss in losses.items():
+            self.losses[name].append(loss)
 
 
 def train(plan: Plan) -> None:
     """Train for the planned time; write WORK/model.pt every few minutes and at the end."""
-    model = plan.model()
-    average, optimiser, loader = Average(model), optimiser_of(model), plan.batches()
-    checks = [next(loader) for _ in range(2)]
-    begin, step, windows = time.monotonic(), 0, 0
-    losses: list[tuple[float, float]] = []
-    next_check = FIRST_CHECK_MINUTES
+    trainer = Trainer(plan)
+    checks = [trainer.heard() for _ in range(2)]
+    begin, next_check, turns = time.monotonic(), CHECK_MINUTES, 0
     while (passed := (time.monotonic() - begin) / 60) < plan.minutes:
-        step += 1
-        for group in optimiser.param_groups:
-            group["lr"] = rate(step, passed / plan.minutes, plan.peak)
-        batch = next(loader)
-        losses.append(take_step(model, optimiser, batch, plan.device, easy=step <= plan.easy_steps))
-        average.update(model, step)
-        windows += len(batch.tokens)
-        row: dict[str, object] = {"step": step, "minutes": round(passed, 1), "windows": windows}
-        if step % REPORT_STEPS == 0:
-            ce, ctc = np.mean(losses[-REPORT_STEPS:], axis=0)
-            _report(plan.work, row | {"ce": round(float(ce), 3), "ctc": round(float(ctc), 3)})
+        trainer.turn(passed / plan.minutes)
+        turns += 1
+        row: dict[str, object] = {
+            "step": trainer.step,
+            "minutes": round(passed, 1),
+            "windows": trainer.windows,
+        }
+        if turns % REPORT_TURNS == 0:
+            recent = {name: kept[-REPORT_TURNS:] for name, kept in trainer.losses.items()}
+            means = {name: round(float(np.mean(x)), 3) for name, x in recent.items() if x}
+            _report(plan.work, row | means)
         if passed > next_check:
             next_check += CHECK_MINUTES
-            wrong = average.error_rate(model, checks, plan.device)
+            wrong = trainer.average.error_rate(trainer.model, checks, plan.device)
             _report(plan.work, row | {"cer_seen_shards": round(wrong, 4)})
-            _save(plan.work, model.shape, average)
-    _save(plan.work, model.shape, average)
-    done: dict[str, object] = {"steps": step, "windows": windows, "minutes": plan.minutes}
-    _report(plan.work, {"done": True} | done)
+            _save(plan.work, trainer.model.shape, trainer.average)
+    _save(plan.work, trainer.model.shape, trainer.average)
+    _report(plan.work, row | {"done": True})
 
 
 def _save(work: Path, shape: Shape, average: Average) -> None:
@@ -240,12 +287,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=80)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--frames", type=int, default=12_000, help="frames a batch: 24 windows of 10 s"
+        "--frames", type=int, default=6_000, help="frames a batch: 12 windows of 10 s"
     )
-    parser.add_argument("--start", type=Path, help="go on from these weights: no easy batches")
+    parser.add_argument("--start", type=Path, help="go on from these weights")
+    parser.add_argument(
+        "--listen", type=float, default=0.3, help="share of the time the encoder learns alone"
+    )
     parser.add_argument("--peak", type=float, default=PEAK_RATE, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--mostly-host", action="store_true", help="fewer random word runs")
     train(Plan(**vars(parser.parse_args())))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from espeak import syllables
-from sentences import words
+from sentences import words, written_characters
 from timing import WINDOW_S
 
 HERE = Path(__file__).parent
@@ -25,7 +25,8 @@ TIMESTAMPS = tuple(f"<|{i * 0.02:.2f}|>" for i in range(WINDOW_S * 50 + 1))
 
 
 def characters() -> list[str]:
-    """One token a character: every character in two or more words of the dictionary's selection.
+    """One token a character: those in two or more words of the dictionary's selection, the common
+    ones of GB 2312 (its first level), and those that the written text uses.
 
     The file is the record, because trained weights depend on its order; it is written only
     where it is missing.
@@ -33,9 +34,16 @@ def characters() -> list[str]:
     path = HERE / "characters.txt"
     if not path.exists():
         count = Counter("".join(words()["all"][0]))
-        kept = sorted(c for c, n in count.items() if n >= 2)
+        often = {c for c, n in count.items() if n >= 2}
+        kept = sorted(often | first_level() | written_characters())
         path.write_text("".join(kept) + "\n", encoding="utf8")
     return list(path.read_text(encoding="utf8").strip())
+
+
+def first_level() -> set[str]:
+    """The 3,755 common characters of GB 2312: rows 16 to 55 of its table."""
+    rows = (bytes([row, cell]) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF))
+    return set(b"".join(rows).decode("gb2312", errors="ignore"))
 
 
 def tokens() -> list[str]:

@@ -1,4 +1,4 @@
-"""Training windows from shards: packing, pauses, levels, noise, music, and empty windows."""
+"""Training windows: packing, pauses, levels, noise, music, empty ones, and text without sound."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from espeak import syllables
 from numpy.typing import NDArray
-from sentences import host_pairs, pairs
+from sentences import Text
 from sound import FLOOR, log_mel, music, noise
-from timing import FRAMES_PER_S, MAX_FRAMES
+from timing import FRAMES_PER_S, MAX_FRAMES, MELS
 from vocabulary import SPECIALS, TIMESTAMPS, characters, syllable_table
 
 _CHARACTERS = {c: i for i, c in enumerate(characters())}
@@ -21,16 +21,20 @@ NO_TIMES, NO_SPEECH = SPECIAL["<|notimestamps|>"], SPECIAL["<|nospeech|>"]
 FIRST_TIME = _BASE + len(SPECIALS)
 VOCABULARY = FIRST_TIME + len(TIMESTAMPS)
 _SYLLABLES = syllable_table()
-SYLLABLES = len(_SYLLABLES)
+#: Syllables with tone and the 0 of no speech.
+SYLLABLES = len(_SYLLABLES) + 1
 
 #: Few lengths: every new matrix shape costs PyTorch on a CPU seconds of preparation (4.3 s a step
 #: instead of 1.1 s).
 LENGTHS, LENGTH_SHARES = (200, 320, 400, MAX_FRAMES), (0.2, 0.25, 0.25, 0.3)
-#: The first batches are short and nearly clean: alignments are found on those, not on ten noisy
-#: seconds.
-EASY_BATCHES = 400
+#: Encoder positions of a syllable are told apart: its first, its second, any later one.
+PHASES = 3
+#: Share of syllables whose tone is another one where text is read without sound.
+TONE_SLIPS = 0.05
+#: After so many sentences the written text is read from its files again.
+READ_AGAIN = 10_000
 #: Shares of windows that have noise or music under them.
-BACKGROUND_EASY, BACKGROUND_SPOKEN, BACKGROUND_EMPTY = 0.15, 0.45, 0.8
+BACKGROUND_SPOKEN, BACKGROUND_EMPTY = 0.4, 0.8
 #: How far the loudest frame of the background lies below that of speech, log10 power: 7 to 40 dB.
 BACKGROUND_BELOW = (0.7, 4.0)
 #: Loudest frame of a background without speech, log10 power. Quiet ones alone would teach that
@@ -42,36 +46,37 @@ MASKED_BAND, MASKED_STRETCH = 0.3, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """mel [B, 80, T] float32; tokens [B, L] int64, −1 where nothing is learned.
-
-    `syllables` are the CTC labels of all rows, flat, and `syllable_counts` [B] how many each has.
-    `frames` [B, T / 2] int64 is a flat start: the syllables of a sentence spread evenly over it, 0
-    between sentences.
-    """
+    """Windows of one length: T frames, P = T / 2 encoder positions."""
 
     mel: NDArray[np.float32]
+    """[B, MELS, T]; of text without sound, [B, MELS, 0]."""
     tokens: NDArray[np.int64]
-    syllables: NDArray[np.int64]
-    syllable_counts: NDArray[np.int64]
-    frames: NDArray[np.int64]
+    """[B, L], −1 where nothing is learned."""
+    spoken: NDArray[np.int64]
+    """[B, P] which syllable is spoken, times PHASES, plus its phase; 0 between sentences."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """One row of a batch."""
+class Sentence:
+    """A spoken sentence, or one that is only read."""
 
     mel: NDArray[np.float32]
-    tokens: list[int]
-    labels: NDArray[np.int64]
-    frames: NDArray[np.int64]
+    """log-mel [n, MELS]; [0, MELS] when only read."""
+    frames: int
+    starts: NDArray[np.int64]
+    """Frame at which each character begins."""
+    tokens: NDArray[np.int64]
+    syllables: NDArray[np.int64]
+    """Labels of syllable_table()."""
 
 
 class Talk:
     """A window while sentences are put into it, one after the other."""
 
     def __init__(self, frames: int, room: int, start: int) -> None:
-        self.mel = np.full((frames, 80), FLOOR, np.float32)
-        self.flat = np.zeros(frames, np.int64)
+        self.frames = frames
+        self.mel = np.full((frames, MELS), FLOOR, np.float32)
+        self.spoken = np.zeros(frames // 2, np.int64)
         self.room = room
         """Frames that may hold sound; silence follows."""
         self.at = start
@@ -79,42 +84,37 @@ class Talk:
         self.begin = self.end = start
         """Where the first sentence begins and the last one ends."""
         self.ids: list[int] = []
-        self.labels: list[NDArray[np.int64]] = []
 
-    def fits(self, frames: int, tokens: int) -> bool:
-        """Whether a sentence of so many frames and tokens may come next."""
-        return self.at + frames <= self.room - 2 and len(self.ids) + tokens <= 88
+    def fits(self, sentence: Sentence) -> bool:
+        """Whether a sentence may come next."""
+        roomy = self.at + sentence.frames <= self.room - 2
+        return roomy and len(self.ids) + len(sentence.tokens) <= 88
 
-    def make_room(self, frames: int) -> None:
-        """Open the whole window to a first sentence of so many frames."""
-        self.room = len(self.mel)
-        self.begin = self.at = min(self.at, self.room - 3 - frames)
+    def make_room(self, sentence: Sentence) -> None:
+        """Open the whole window to a first sentence."""
+        self.room = self.frames
+        self.begin = self.at = min(self.at, self.room - 3 - sentence.frames)
 
-    def add(
-        self, sound: NDArray[np.float32], tokens: NDArray[np.int64], labels: NDArray[np.int64]
-    ) -> None:
-        """Append a sentence: log-mel [n, 80], its token ids and its syllable labels."""
-        self.end = self.at + len(sound)
-        self.mel[self.at : self.end] = sound
-        evenly = np.arange(len(sound)) * len(labels) // len(sound)
-        self.flat[self.at : self.end] = labels[evenly]
-        self.ids.extend(tokens.tolist())
-        self.labels.append(labels)
+    def add(self, sentence: Sentence, level: float) -> None:
+        """Append a sentence, its sound raised by `level` (log10 power)."""
+        self.end = self.at + sentence.frames
+        if len(sentence.mel):
+            self.mel[self.at : self.end] = sentence.mel + level
+        edges = np.append(self.at + sentence.starts, self.end) // 2
+        for label, first, end in zip(sentence.syllables, edges, edges[1:], strict=False):
+            phases = np.minimum(np.arange(max(1, end - first)), PHASES - 1)
+            self.spoken[first : first + len(phases)] = label * PHASES + phases
+        self.ids.extend(sentence.tokens.tolist())
         self.at = self.end
 
 
 class Shards:
-    """Sentences of every finished shard in a folder; new ones are taken in by `refresh`.
+    """Sentences of every finished shard in a folder; new ones are taken in by `refresh`."""
 
-    With `mostly_host`, at most three of ten are such that few of their pairs of characters occur in
-    host talk, as in random word runs.
-    """
-
-    def __init__(self, folder: Path, *, mostly_host: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder, self._seen = folder, set[Path]()
-        self._host = host_pairs() if mostly_host else None
         self._frames: list[NDArray[np.float16]] = []
-        self._index: list[tuple[int, int, int, NDArray[np.int64], NDArray[np.int64]]] = []
+        self._index: list[tuple[int, int, int, NDArray[np.int64], str]] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -125,29 +125,67 @@ class Shards:
             self._seen.add(path)
             ends = np.load(path.with_suffix(".ends.npy"))
             texts = path.with_suffix(".txt").read_text(encoding="utf8").split("\n")
+            begun = np.load(path.with_suffix(".starts.npy")).astype(np.int64)
+            cuts = np.cumsum([len(text) for text in texts])[:-1]
             number = len(self._frames)
             self._frames.append(np.load(path, mmap_mode="r"))
-            for start, end, text in zip(np.r_[0, ends[:-1]], ends, texts, strict=True):
-                labels = [_SYLLABLES.get(s, 0) for s in syllables(text)]
-                if self._wanted(text, labels):
-                    ids = np.array([_CHARACTERS[c] for c in text])
-                    self._index.append((number, int(start), int(end), ids, np.array(labels)))
-
-    def _wanted(self, text: str, labels: list[int]) -> bool:
-        if self._host is not None and len(self._index) % 10 >= 3:
-            met = pairs(text)
-            if sum(pair in self._host for pair in met) < 0.45 * len(met):
-                return False
-        known = all(c in _CHARACTERS for c in text) and 0 not in labels
-        return known and len(labels) == len(text)
+            rows = zip(np.r_[0, ends[:-1]], ends, np.split(begun, cuts), texts, strict=True)
+            for first, end, starts, text in rows:
+                if all(c in _CHARACTERS for c in text):
+                    self._index.append((number, int(first), int(end), starts, text))
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def pick(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-        """(log-mel [n, 80], token ids, syllable labels) of one sentence."""
-        number, start, end, ids, labels = self._index[i]
-        return self._frames[number][start:end].astype(np.float32), ids, labels
+    def pick(self, i: int) -> Sentence:
+        """Sentence `i`."""
+        number, first, end, starts, text = self._index[i]
+        mel = self._frames[number][first:end].astype(np.float32)
+        return Sentence(mel, end - first, starts, *labels(text))
+
+
+def labels(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(token ids, syllable labels) of a text whose characters are all in the vocabulary."""
+    ids = np.array([_CHARACTERS[c] for c in text])
+    return ids, np.array([_SYLLABLES.get(s, 0) for s in syllables(text)])
+
+
+class Reading:
+    """Endless sentences of the training text without sound, at a random pace."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._rng = seed, np.random.default_rng(seed)
+        self._text, self._left = Text(seed), READ_AGAIN
+        self._slips = _tone_slips()
+
+    def sentence(self) -> Sentence:
+        """The next sentence whose characters and syllables are all known."""
+        rng = self._rng
+        while True:
+            self._left -= 1
+            if not self._left:
+                self._seed, self._left = self._seed + 1, READ_AGAIN
+                self._text = Text(self._seed)
+            text = self._text.sentence()
+            if not all(c in _CHARACTERS for c in text):
+                continue
+            ids, spoken = labels(text)
+            if len(spoken) == len(ids) and spoken.all():
+                break
+        pace = rng.uniform(6, 13) * rng.lognormal(0, 0.25, len(ids))
+        ends = np.cumsum(np.maximum(4, pace)).astype(np.int64)
+        slipped = rng.random(len(ids)) < TONE_SLIPS
+        spoken[slipped] = [rng.choice(self._slips[s]) for s in spoken[slipped]]
+        mel = np.empty((0, MELS), np.float32)
+        return Sentence(mel, int(ends[-1]), np.r_[0, ends[:-1]], ids, spoken)
+
+
+def _tone_slips() -> dict[int, list[int]]:
+    """Syllable labels to all labels of the same sounds, any tone."""
+    by_base: dict[str, list[int]] = {}
+    for syllable, label in _SYLLABLES.items():
+        by_base.setdefault(syllable[:-1], []).append(label)
+    return {label: by_base[syllable[:-1]] for syllable, label in _SYLLABLES.items()}
 
 
 class Backgrounds:
@@ -166,17 +204,33 @@ class Backgrounds:
         return part - part.max()
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One window of a batch."""
+
+    mel: NDArray[np.float32]
+    tokens: list[int]
+    spoken: NDArray[np.int64]
+
+
+def _stacked(rows: list[_Row]) -> Batch:
+    length = max(len(row.tokens) for row in rows) // 16 * 16 + 17
+    padded = np.full((len(rows), length), -1, np.int64)
+    for line, row in zip(padded, rows, strict=True):
+        line[: len(row.tokens)] = row.tokens
+    mel = np.stack([row.mel for row in rows]).transpose(0, 2, 1)
+    return Batch(mel, padded, np.stack([row.spoken for row in rows]))
+
+
 class Windows:
     """Endless batches of windows; every epoch packs, mixes and levels anew."""
 
-    def __init__(self, shards: Shards, seed: int, easy_batches: int = EASY_BATCHES) -> None:
+    def __init__(self, shards: Shards, seed: int) -> None:
         self._shards, self._rng = shards, np.random.default_rng(seed)
-        self._easy_batches = easy_batches
-        self._backgrounds = Backgrounds(self._rng)
+        self._backgrounds, self._reading = Backgrounds(self._rng), Reading(seed)
         self._order: list[int] = []
-        self._made = 0
 
-    def _next(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    def _next(self) -> Sentence:
         if not self._order:
             self._shards.refresh()
             self._order = self._rng.permutation(len(self._shards)).tolist()
@@ -184,60 +238,53 @@ class Windows:
 
     def batch(self, frames_per_batch: int) -> Batch:
         """Windows of one length, as many as make up about `frames_per_batch` frames."""
+        frames = int(self._rng.choice(LENGTHS, p=LENGTH_SHARES))
+        return _stacked([self._heard(frames) for _ in range(frames_per_batch // frames)])
+
+    def reading(self, frames_per_batch: int) -> Batch:
+        """The same of text without sound."""
+        frames = int(self._rng.choice(LENGTHS, p=LENGTH_SHARES))
+        return _stacked([self._read(frames) for _ in range(frames_per_batch // frames)])
+
+    def _heard(self, frames: int) -> _Row:
         rng = self._rng
-        self._made += 1
-        frames = LENGTHS[0] if self._easy else int(rng.choice(LENGTHS, p=LENGTH_SHARES))
-        rows = [self._window(frames) for _ in range(frames_per_batch // frames)]
-        length = max(len(row.tokens) for row in rows) // 16 * 16 + 17
-        padded = np.full((len(rows), length), -1, np.int64)
-        for line, row in zip(padded, rows, strict=True):
-            line[: len(row.tokens)] = row.tokens
-        return Batch(
-            np.stack([row.mel for row in rows]).transpose(0, 2, 1),
-            padded,
-            np.concatenate([row.labels for row in rows]),
-            np.array([len(row.labels) for row in rows]),
-            np.stack([row.frames[::2] for row in rows]),
-        )
+        talk = self._talk(frames)
+        level = rng.uniform(-2.2, 0.3)
+        self._fill(talk, self._most_sentences(), level)
+        sounding = min(talk.room, talk.end + int(rng.integers(2, 26))) if talk.ids else talk.room
+        return _Row(self._finish(talk, sounding, level), self._target(talk), talk.spoken)
 
-    @property
-    def _easy(self) -> bool:
-        return self._made <= self._easy_batches
+    def _read(self, frames: int) -> _Row:
+        # Full windows: half-empty ones cost as much and teach half.
+        talk = Talk(frames, frames, start=int(self._rng.integers(2, 26)))
+        while not talk.ids:
+            self._fill(talk, 9, 0.0, only_read=True)
+        return _Row(np.empty((0, MELS), np.float32), self._target(talk), talk.spoken)
 
-    def _window(self, frames: int) -> Window:
+    def _talk(self, frames: int) -> Talk:
         rng = self._rng
         room = frames if rng.random() < 0.7 else int(rng.integers(frames // 3, frames + 1))
-        talk = Talk(frames, room, start=int(rng.integers(2, 26)))
-        most = self._most_sentences()
-        level = rng.uniform(-2.2, 0.3)
-        self._fill(talk, most, level)
-        sounding = talk.room
-        if talk.labels:
-            sounding = min(talk.room, talk.end + int(rng.integers(2, 26)))
-        found = np.concatenate(talk.labels) if talk.labels else np.empty(0, np.int64)
-        mel = self._finish(talk, sounding, level)
-        return Window(mel, self._target(talk), found, talk.flat)
+        return Talk(frames, room, start=int(rng.integers(2, 26)))
 
     def _most_sentences(self) -> int:
         """How many sentences a window may hold: none at times, often one, else what fits."""
         if self._rng.random() < 0.10:
             return 0
-        return 1 if self._easy or self._rng.random() < 0.2 else 9
+        return 1 if self._rng.random() < 0.2 else 9
 
-    def _fill(self, talk: Talk, most: int, level: float) -> None:
+    def _fill(self, talk: Talk, most: int, level: float, *, only_read: bool = False) -> None:
         """Put sentences with pauses into `talk` until it is full or has `most`."""
-        rng = self._rng
-        while len(talk.labels) < most:
-            sound, tokens, labels = self._next()
-            if not talk.fits(len(sound), len(tokens)):
-                if talk.labels:
+        rng, added = self._rng, 0
+        while added < most:
+            sentence = self._reading.sentence() if only_read else self._next()
+            if not talk.fits(sentence):
+                if talk.ids:
                     return
-                if len(sound) > len(talk.mel) - 30:
-                    if len(talk.mel) == LENGTHS[0]:
-                        continue  # too long for the shortest window: take another
-                    return
-                talk.make_room(len(sound))
-            talk.add(sound + level + rng.normal(0, 0.1), tokens, labels)
+                if sentence.frames > talk.frames - 30:
+                    continue  # too long for this window: take another
+                talk.make_room(sentence)
+            talk.add(sentence, level + rng.normal(0, 0.1))
+            added += 1
             talk.at += int(rng.choice([rng.integers(3, 12), rng.integers(10, 40)]))
 
     def _finish(self, talk: Talk, end: int, level: float) -> NDArray[np.float32]:
@@ -252,33 +299,30 @@ class Windows:
             power += 10.0 ** rng.uniform(-9, -5.5)
         part = np.log10(np.maximum(power, 1e-10))
         if rng.random() < 0.15:
-            part[:, : int(rng.integers(0, 8))] -= 3
-            part[:, 80 - int(rng.integers(0, 30)) :] -= 4
+            part[:, : int(rng.integers(0, MELS // 10))] -= 3
+            part[:, MELS - int(rng.integers(0, MELS // 3)) :] -= 4
         top = float(part.max()) + (rng.uniform(0, 0.8) if rng.random() < 0.2 else 0.0)
         part = (np.maximum(np.maximum(part, FLOOR), top - 8.0) + 4.0) / 4.0
-        if not self._easy:
-            self._mask(part)
+        self._mask(part)
         mel[:end], mel[end:] = part, 0.0
         return mel
 
     def _background_peak(self, talk: Talk, part: NDArray[np.float32], level: float) -> float:
         """Log10 power of the background's loudest frame; alone, it is as loud as speech may be."""
-        if not talk.labels:
+        if not talk.ids:
             return float(self._rng.uniform(*BACKGROUND_ALONE))
         below = self._rng.uniform(*BACKGROUND_BELOW)
         return max(float(part.max()), -3.0 + level) - float(below)
 
     def _background_share(self, talk: Talk) -> float:
-        if self._easy:
-            return BACKGROUND_EASY
-        return BACKGROUND_SPOKEN if talk.labels else BACKGROUND_EMPTY
+        return BACKGROUND_SPOKEN if talk.ids else BACKGROUND_EMPTY
 
     def _mask(self, part: NDArray[np.float32]) -> None:
         """SpecAugment: one band, one short stretch."""
         rng, mean = self._rng, float(part.mean())
         if rng.random() < MASKED_BAND:
-            at = int(rng.integers(0, 70))
-            part[:, at : at + int(rng.integers(1, 11))] = mean
+            at = int(rng.integers(0, MELS - 10))
+            part[:, at : at + int(rng.integers(1, 16))] = mean
         if rng.random() < MASKED_STRETCH:
             at = int(rng.integers(0, max(1, len(part) - 6)))
             part[at : at + int(rng.integers(1, 4))] = mean

@@ -54,7 +54,7 @@ class Tape:
     def say(self, item: dict[str, Any]) -> None:
         """A line of the script and the pause after it."""
         start, voice = self._at, VOICES[item["voice"]]
-        spoken = to_16k(self._engine.say(syllables(item["text"]), voice), RATIOS[0])
+        spoken = to_16k(self._engine.say(syllables(item["text"]), voice).sound, RATIOS[0])
         self._add(SPEECH * spoken / np.abs(spoken).max())
         self._label(start, **{key: item[key] for key in COPIED if key in item})
         self._add(np.zeros(item["pause_ms"] * RATE // 1000, np.float32))
