@@ -145,9 +145,10 @@ def test_worse_weights_are_recognised(corpus: Path, pack: RulePack, tmp_path: Pa
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     for number in range(80):
-        rows = [f"{text}{'啊' * (number % 3)}\tnone\t-\t-" for text in (*BAD, *PRICE)]
-        rows += [f"{text}第{number}次\tDISP\tD03\t-" for text in FINE]
-        (wrong / f"x{number:03}.tsv").write_text("\n".join(rows), encoding="utf-8")
+        swapped = {"DISP\tD03\t-": "none\t-\t-", "none\t-\t-": "DISP\tD03\t-"}
+        rows = [row.split("\t", 1) for row in lines(number).splitlines()[1:]]
+        text = "\n".join(f"{said}\t{swapped.get(rest, rest)}" for said, rest in rows)
+        (wrong / f"x{number:03}.tsv").write_text(text, encoding="utf-8")
     bad = learn(pack, corpus, [wrong], tmp_path / "w", TODAY, silent)
     assert bad.old is not None
     assert bad.is_worse

@@ -54,9 +54,11 @@ def test_timestamps_cover_the_window(vocabulary: ModuleType) -> None:
 def test_characters_are_those_of_several_words(
     sentences: ModuleType, vocabulary: ModuleType
 ) -> None:
-    """The file holds, sorted, every character in two or more of the dictionary's chosen words."""
+    """The file holds, sorted, those of two of the dictionary's words, the common and the written."""
     count = Counter("".join(sentences.words()["all"][0]))
-    assert vocabulary.characters() == sorted(c for c, n in count.items() if n >= 2)
+    often = {c for c, n in count.items() if n >= 2}
+    kept = often | vocabulary.first_level() | sentences.written_characters()
+    assert vocabulary.characters() == sorted(kept)
 
 
 def test_every_character_has_a_syllable_label(vocabulary: ModuleType) -> None:

@@ -61,7 +61,12 @@ def test_a_finding_is_complete() -> None:
         "evidence": "专柜卖一千二",
         "start_ms": 13_000,
         "end_ms": 14_200,
-        "why": {"text": "原因3", "words": ["专柜"], "context": ["大家晚上好欢迎来直播间"]},
+        "why": {
+            "text": "原因3",
+            "words": ["专柜"],
+            "context": ["大家晚上好欢迎来直播间"],
+            "earlier": None,
+        },
         "versions": {"engine": "0.1.0", "rule_pack": "2026.11", "model": "", "asr": "asr_demo"},
         "speech_act": "assertion",
         "target": "own",
@@ -76,6 +81,7 @@ def test_a_finding_is_complete() -> None:
         ],
         "facts_to_check": ["成交价截图"],
         "suggestion": "价格以商品页为准",
+        "shadow": False,
     }
 
 
