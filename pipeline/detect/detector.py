@@ -159,9 +159,10 @@ class Detector:
         own = [finding for finding in reading.findings if finding.category is category]
         if own:
             return [self._weighed(finding, judged) for finding in own]
-        if len(set(_HAN.findall(said.text.text))) < _FEWEST:
-            return []
-        return [self._alone(said, category, judged, on)]
+        rules = [rule for rule in self.pack.rules if rule.category is category]
+        if len(set(_HAN.findall(said.text.text))) < _FEWEST or not rules:
+            return []  # a pack without rules of a category does not ask for it
+        return [self._alone(said, category, judged, rules, on)]
 
     def _weighed(self, finding: Finding, judged: Judged) -> Finding:
         """A rule's finding with the score of both; it blocks only where both would."""
@@ -173,8 +174,11 @@ class Detector:
             versions=self._versions(),
         )
 
-    def _alone(self, said: _Said, category: Category, judged: Judged, on: dt.date) -> Finding:
-        """A finding that no rule gives: what it rests on is borrowed from rules of its subtype."""
+    def _alone(
+        self, said: _Said, category: Category, judged: Judged, rules: Sequence[Rule], on: dt.date
+    ) -> Finding:
+        """A finding that no rule gives: basis and questions are those of a rule of its subtype,
+        else of its category."""
         utterance, text = said.utterance, said.text
         subtype = self.classifier.subtype(said.scores, category)
         places = self.classifier.words(text.text, category)
@@ -182,7 +186,7 @@ class Detector:
         span = (spans[0][0], max(end for _, end in spans))
         spoken = words_in(utterance, span)
         unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
-        example = self._like(category, subtype)
+        example = next((rule for rule in rules if rule.subtype == subtype), rules[0])
         return Finding(
             category=category,
             subtype=subtype,
@@ -200,11 +204,6 @@ class Detector:
             facts_to_check=example.facts_to_check,
             suggestion=example.suggestion,
         )
-
-    def _like(self, category: Category, subtype: str) -> Rule:
-        """The rule whose basis and questions fit best: of the subtype, else of the category."""
-        rules = [rule for rule in self.pack.rules if rule.category is category]
-        return next((rule for rule in rules if rule.subtype == subtype), rules[0])
 
     def _correction(self, after: Sequence[Utterance]) -> str:
         """The next utterance in which the host takes something back, "" for none."""

@@ -54,7 +54,7 @@ def test_timestamps_cover_the_window(vocabulary: ModuleType) -> None:
 def test_characters_are_those_of_several_words(
     sentences: ModuleType, vocabulary: ModuleType
 ) -> None:
-    """The file holds, sorted, those of two of the dictionary's words, the common and the written."""
+    """The file holds, sorted, those of two dictionary words, the common and the written ones."""
     count = Counter("".join(sentences.words()["all"][0]))
     often = {c for c, n in count.items() if n >= 2}
     kept = often | vocabulary.first_level() | sentences.written_characters()
