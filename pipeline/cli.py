@@ -7,6 +7,7 @@ Exit codes: 0 nothing found, 1 findings, 2 bad input or usage, 3 something is mi
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import logging
 import sys
@@ -74,6 +75,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line; every TingboError is one sentence on stderr and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8 whatever the terminal's locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         code = app(args=argv, standalone_mode=False)
     except TingboError as error:

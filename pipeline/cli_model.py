@@ -48,12 +48,16 @@ def train(
     Example: tingbo train --data my_reviewers_decisions.tsv --out my_classifier
     """
     from pipeline.detect import load_rule_pack
-    from pipeline.detect.learning import keep, learn
+    from pipeline.detect.learning import Material, keep, learn
     from pipeline.scoresheet import figures, print_sheet
 
     settings = load_settings()
     folder = out_dir or settings.effective_classifier_dir
-    pack, corpus = load_rule_pack(), resource("models", "corpus", "broadcasts")
+    material = Material(
+        resource("models", "corpus", "broadcasts"),
+        resource("models", "asr_demo", "text", "areas"),
+        tuple(data or ()),
+    )
     today = dt.datetime.now(dt.UTC).date()
     with Progress(console=err, transient=True) as bars:
         tasks = {
@@ -64,7 +68,7 @@ def train(
         def progress(step: str, done: int, total: int) -> None:
             bars.update(tasks[step], completed=done, total=total)
 
-        learned = learn(pack, corpus, data or [], folder, today, progress)
+        learned = learn(load_rule_pack(), material, folder, today, progress)
     lines = sum(len(broadcast.lines) for broadcast in learned.learned_from)
     out.print(
         f"{lines} lines of {len(learned.learned_from)} broadcasts in {learned.seconds:.0f} s; "

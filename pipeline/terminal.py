@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import unicodedata
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -69,8 +70,13 @@ def coverage_line(coverage: Coverage) -> str:
     return " · ".join(f"{name} {clock(ms)}" for name, ms in parts if ms) or "没有声音"
 
 
+def visible(text: str) -> str:
+    """The text with every character that steers a terminal, or turns its direction, shown as �."""
+    return "".join("�" if unicodedata.category(one) in ("Cc", "Cf") else one for one in text)
+
+
 def _marked(text: str, finding: Finding) -> Text:
-    line = Text(text)
+    line = Text(visible(text))
     line.stylize(f"bold {_COLOURS[finding.category]}", *finding.span)
     return line
 
@@ -99,7 +105,7 @@ def print_checked_line(line: CheckedLine, out: Console) -> None:
     for finding in line.findings:
         out.print(Text.assemble((f"{line.line}: ", "bold"), _marked(line.text, finding)))
         out.print(Text.assemble("    ", _what(finding)))
-        out.print(Text(f"    {finding.why.text}", "dim"))
+        out.print(Text(f"    {visible(finding.why.text)}", "dim"))
         if finding.suggestion:
             out.print(Text(f"    建议：{finding.suggestion}", "dim"))
 

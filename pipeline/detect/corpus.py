@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,25 @@ def read_corpus(path: Path) -> list[Broadcast]:
     if not files:
         raise BadInputError(f"{path} has no *.tsv file: one a broadcast is wanted.")
     return [_broadcast(file) for file in files]
+
+
+def read_plain(folder: Path) -> list[Broadcast]:
+    """Plain talk: the "lines" of every *.toml of a folder, one product area a broadcast.
+
+    They were written for the speech model and break no rule; without them a classifier knows only
+    broadcasts in which every third line does.
+    """
+    return [
+        Broadcast(
+            path.stem,
+            tuple(
+                LabelledLine(text, frozenset())
+                for text in tomllib.loads(path.read_text(encoding="utf-8"))["lines"]
+            ),
+            path.stem,
+        )
+        for path in sorted(folder.glob("*.toml"))
+    ]
 
 
 def _broadcast(path: Path) -> Broadcast:

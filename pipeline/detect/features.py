@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jieba
 
 from pipeline.detect.numbers import SLOTS, value_of
-from pipeline.detect.pinyin import signs
+from pipeline.detect.pinyin import sound_of
 from pipeline.detect.wordclasses import WordClasses
 
 #: Longest run of characters that is a feature, and of sounds.
@@ -119,10 +119,10 @@ def meaning_of(text: str, classes: WordClasses, rules: Iterable[str]) -> Iterato
 
 def sounds_of(text: str) -> Iterator[str]:
     """Group SOUND of a masked text."""
-    heard = signs(text)
+    heard = [sound_of(character) for character in text]
     for size in range(2, _LONGEST_SOUND + 1):
         for start in range(len(heard) - size + 1):
-            yield heard[start : start + size]
+            yield " ".join(heard[start : start + size])
 
 
 def neighbour_of(text: str, classes: WordClasses) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.detect.classifier import CARD, load_classifier
-from pipeline.detect.corpus import Broadcast, read_corpus
+from pipeline.detect.corpus import Broadcast, read_corpus, read_plain
 from pipeline.detect.detector import Detector
 from pipeline.detect.evaluation import Evaluation
 from pipeline.detect.pack import RulePack
@@ -44,24 +44,34 @@ class Learned:
         return self.old is not None and self.new.macro_f1 < self.old.macro_f1
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is learned from."""
+
+    corpus: Path
+    """Folder of labelled broadcasts; a part of them is kept for the test."""
+    plain: Path
+    """Folder of plain talk (corpus.read_plain)."""
+    more: Sequence[Path] = ()
+    """Labelled files and folders of a team's own."""
+
+
 def learn(
-    pack: RulePack,
-    corpus: Path,
-    more: Sequence[Path],
-    present: Path,
-    on: dt.date,
-    progress: Progress,
+    pack: RulePack, material: Material, present: Path, on: dt.date, progress: Progress
 ) -> Learned:
-    """Train on the corpus but for its test part, and on everything in `more`; compare.
+    """Train on the material but for its test part; compare.
 
     `present` is the folder of the weights that would be replaced. Raises MissingError without a
     corpus and BadInputError where a file is wrong.
     """
-    if not corpus.is_dir():
-        raise MissingError(f"There is no corpus in {corpus}: train from a checkout of tingbo.")
+    if not material.corpus.is_dir():
+        raise MissingError(
+            f"There is no corpus in {material.corpus}: train from a checkout of tingbo."
+        )
     begin = time.monotonic()
-    learned_from, test = split(read_corpus(corpus))
-    for path in more:
+    learned_from, test = split(read_corpus(material.corpus))
+    learned_from += read_plain(material.plain)
+    for path in material.more:
         learned_from += read_corpus(path)
     data = examples(learned_from, pack, progress)
     classifier = train(data, version_of(learned_from, pack), progress)

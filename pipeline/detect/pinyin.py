@@ -45,8 +45,18 @@ _SIGNS = _Signs()
 
 
 def signs(text: str) -> str:
-    """One sign for each character; equal where the usual readings sound alike or nearly so."""
+    """One sign for each character; equal where the usual readings sound alike or nearly so.
+
+    Which sign it is differs from process to process: never store one.
+    """
     return text.translate(_SIGNS)
+
+
+@lru_cache(maxsize=8192)
+def sound_of(character: str) -> str:
+    """As `signs` for one character, in letters: the same in every process, so it can be stored."""
+    readings = syllables_of(character)
+    return "".join(_merged(readings[0])) if readings else character
 
 
 @lru_cache(maxsize=8192)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.detect import Detector, RulePack, load_classifier
 from pipeline.detect.classifier import CARD, FILE, Classifier
 from pipeline.detect.corpus import Broadcast, LabelledLine, read_corpus
-from pipeline.detect.learning import keep, learn
+from pipeline.detect.learning import Material, keep, learn
 from pipeline.detect.training import data_hash, examples, save, split, train
 from pipeline.detect.trial import Part, trial
 from pipeline.errors import BadInputError, MissingError
@@ -138,7 +138,7 @@ def test_a_changed_label_changes_the_hash(broadcasts: list[Broadcast], corpus: P
 
 def test_worse_weights_are_recognised(corpus: Path, pack: RulePack, tmp_path: Path) -> None:
     """Labels turned upside down make a model that must not replace the good one."""
-    good = learn(pack, corpus, [], tmp_path / "w", TODAY, silent)
+    good = learn(pack, Material(corpus, tmp_path), tmp_path / "w", TODAY, silent)
     assert good.old is None
     assert not good.is_worse
     keep(good, tmp_path / "w", {})
@@ -149,7 +149,7 @@ def test_worse_weights_are_recognised(corpus: Path, pack: RulePack, tmp_path: Pa
         rows = [row.split("\t", 1) for row in lines(number).splitlines()[1:]]
         text = "\n".join(f"{said}\t{swapped.get(rest, rest)}" for said, rest in rows)
         (wrong / f"x{number:03}.tsv").write_text(text, encoding="utf-8")
-    bad = learn(pack, corpus, [wrong], tmp_path / "w", TODAY, silent)
+    bad = learn(pack, Material(corpus, tmp_path, (wrong,)), tmp_path / "w", TODAY, silent)
     assert bad.old is not None
     assert bad.is_worse
     assert bad.new.macro_f1 < bad.old.macro_f1
@@ -166,7 +166,7 @@ def test_a_category_without_examples_is_refused(pack: RulePack) -> None:
 def test_no_corpus_is_said_to_be_missing(pack: RulePack, tmp_path: Path) -> None:
     """With the way out."""
     with pytest.raises(MissingError, match="train from a checkout"):
-        learn(pack, tmp_path / "none", [], tmp_path, TODAY, silent)
+        learn(pack, Material(tmp_path / "none", tmp_path), tmp_path, TODAY, silent)
 
 
 def test_calibrated_scores_grow_with_the_evidence(classifier: Classifier) -> None:
