@@ -37,7 +37,7 @@ FILE, CARD = "weights.npz", "card.json"
 #: Of the file; it grows when its content changes its meaning.
 FORMAT = 1
 #: Below this probability a rule that blocks is overruled: 有人问加不加微信,不加.
-DOUBT = 0.06
+DOUBT = 0.04
 #: Words named in an explanation.
 _MOST_WORDS = 4
 #: A neighbour that adds at least so much to the linear score is named in the explanation.

@@ -49,7 +49,7 @@ _QUOTED = 40
 _FEWEST = 4
 _HAN = re.compile("[\u3400-\u9fff]")
 #: So many characters before and after a rule's words say whether they are meant.
-_CLOSE = 10
+_CLOSE = 7
 #: The speech act with which a host takes back what was said.
 _CORRECTION = "correction"
 
