@@ -17,6 +17,9 @@ for parts in (
     ("lexicons",),
     ("lexicons", "extra"),
     ("models", "asr_demo", "weights"),
+    ("models", "asr_demo", "text", "areas"),
+    ("models", "classifier", "weights"),
+    ("models", "corpus", "broadcasts"),
     ("models", "demo_broadcast"),
 ):
     print(sum(1 for file in resource(*parts).rglob("*") if file.is_file()))

@@ -31,7 +31,7 @@ from pipeline.detect.features import (
 from pipeline.detect.rules import Match
 from pipeline.detect.wordclasses import WordClasses
 from pipeline.errors import BadInputError
-from pipeline.records import CORE_CATEGORIES, Category
+from pipeline.records import CORE_CATEGORIES, SUBTYPE_LETTERS, Category
 
 FILE, CARD = "weights.npz", "card.json"
 #: Of the file; it grows when its content changes its meaning.
@@ -164,7 +164,7 @@ class Classifier:
 
     def subtype(self, scores: Scores, category: Category) -> str:
         """The likeliest subtype of a category."""
-        letter = LETTERS[category]
+        letter = SUBTYPE_LETTERS[category]
         own = [i for i, name in enumerate(self.subtypes) if name[0] == letter]
         return self.subtypes[max(own, key=lambda i: float(scores.subtypes[i]))]
 
@@ -184,10 +184,6 @@ class Classifier:
                 gains[feature.start : feature.end] += share
         best = sorted(_runs(gains), key=lambda run: -float(gains[run[0] : run[1]].sum()))
         return [(mask.offsets[a], mask.offsets[b]) for a, b in sorted(best[:_MOST_WORDS])]
-
-
-#: First letter of a category's subtypes.
-LETTERS = dict(zip(CORE_CATEGORIES, "PDSE", strict=True))
 
 
 def rule_names(reading: RuleReading) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.detect.corpus import Broadcast, LabelledLine, claims
-from pipeline.records import CORE_CATEGORIES, Category, Finding
+from pipeline.records import CORE_CATEGORIES, SUBTYPE_LETTERS, Category, Finding
 
 #: Findings of the categories and subtypes of one utterance.
 Judgement = Sequence[Finding]
@@ -110,16 +110,13 @@ class _Tally:
         self.true.update(line.categories)
         self.raised.update(raised)
         self.hits.update(raised & line.categories)
-        letters = {LETTER[category] for category in raised}
+        letters = {SUBTYPE_LETTERS[category] for category in raised}
         self.subtypes.update(line.subtypes)
         self.subtype_hits.update(name for name in line.subtypes if name[0] in letters)
         for category in raised:
             score = max(f.score for f in found if f.category is category)
             self.scores.append((score, category in line.categories))
         return raised
-
-
-LETTER = dict(zip(CORE_CATEGORIES, "PDSE", strict=True))
 
 
 def evaluate(broadcasts: Sequence[Broadcast], judged: Sequence[Sequence[Judgement]]) -> Evaluation:

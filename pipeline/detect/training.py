@@ -25,7 +25,6 @@ from pipeline.detect.classifier import (
     DOUBT,
     FILE,
     FORMAT,
-    LETTERS,
     Calibration,
     Classifier,
     rule_names,
@@ -51,7 +50,7 @@ from pipeline.detect.features import (
 )
 from pipeline.detect.pack import RulePack
 from pipeline.errors import BadInputError
-from pipeline.records import CORE_CATEGORIES, Utterance
+from pipeline.records import CORE_CATEGORIES, SUBTYPE_LETTERS, Utterance
 
 #: A feature must stand in so many utterances.
 MIN_COUNT = 2
@@ -261,8 +260,8 @@ def _subtypes(
     names = sorted({name for example in data for name in example.line.subtypes})
     columns = []
     for name in names:
-        letters = {c: letter for c, letter in LETTERS.items() if letter == name[0]}
-        own = [e for e in data if e.line.categories & set(letters)]
+        of_category = {c for c in CORE_CATEGORIES if SUBTYPE_LETTERS[c] == name[0]}
+        own = [e for e in data if e.line.categories & of_category]
         has = np.array([name in example.line.subtypes for example in own])
         columns.append(_fit(known.matrix(own, _ALONE), has, SUBTYPE_STRENGTH))
     weights = np.stack([w for w, _ in columns], axis=1)
