@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.progress import Progress
 from pipeline.errors import BadInputError, ExitCode
 from pipeline.resources import resource
 from pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from pipeline.detect.learning import Learned
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,7 +52,7 @@ def train(
     """
     from pipeline.detect import load_rule_pack
     from pipeline.detect.learning import Material, keep, learn
-    from pipeline.scoresheet import figures, print_sheet
+    from pipeline.scoresheet import figures
 
     settings = load_settings()
     folder = out_dir or settings.effective_classifier_dir
@@ -69,15 +72,7 @@ def train(
             bars.update(tasks[step], completed=done, total=total)
 
         learned = learn(load_rule_pack(), material, folder, today, progress)
-    lines = sum(len(broadcast.lines) for broadcast in learned.learned_from)
-    out.print(
-        f"{lines} lines of {len(learned.learned_from)} broadcasts in {learned.seconds:.0f} s; "
-        f"tested on {learned.new.lines} lines of {learned.new.broadcasts} others:"
-    )
-    trials = (
-        {"new": learned.new} if learned.old is None else {"in use": learned.old, "new": learned.new}
-    )
-    print_sheet(trials, out)
+    _report(learned)
     if learned.is_worse:
         raise BadInputError(
             f"The new weights are worse than those in {folder}, which stay: "
@@ -85,6 +80,18 @@ def train(
         )
     keep(learned, folder, figures(learned.new))
     out.print(f"kept in {folder}")
+
+
+def _report(learned: Learned) -> None:
+    from pipeline.scoresheet import print_sheet
+
+    lines = sum(len(broadcast.lines) for broadcast in learned.learned_from)
+    out.print(
+        f"{lines} lines of {len(learned.learned_from)} broadcasts in {learned.seconds:.0f} s; "
+        f"tested on {learned.new.lines} lines of {learned.new.broadcasts} others:"
+    )
+    old = {} if learned.old is None else {"in use": learned.old}
+    print_sheet(old | {"new": learned.new}, out)
 
 
 def evaluate(

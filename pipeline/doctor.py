@@ -12,7 +12,7 @@ from importlib import metadata
 from pipeline import __version__
 from pipeline.asr import load_recogniser
 from pipeline.clips import ClipStore
-from pipeline.detect import load_rule_pack
+from pipeline.detect import load_classifier, load_rule_pack
 from pipeline.errors import TingboError
 from pipeline.redis_server import find_redis_binary
 from pipeline.settings import Settings
@@ -51,6 +51,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _attempt("clips", lambda: _clips(settings))
     yield _disk(settings)
     yield _attempt("rule packs", _rules)
+    yield _attempt("classifier", lambda: _classifier(settings))
     yield _device()
     yield _attempt("speech model", lambda: _model(settings))
 
@@ -74,7 +75,7 @@ def _bus(settings: Settings) -> Check:
     def look() -> str:
         binary = find_redis_binary()
         return (
-            f"{binary.path} {binary.version}, embedded, AOF every second, in {settings.redis_dir}"
+            f"{binary.path} {binary.version}, embedded, AOF synced always, in {settings.redis_dir}"
         )
 
     return _attempt("bus", look)
@@ -103,6 +104,11 @@ def _disk(settings: Settings) -> Check:
             "disk", good=False, found=f"only {found}: free some, or set data_dir elsewhere"
         )
     return Check("disk", good=True, found=found)
+
+
+def _classifier(settings: Settings) -> str:
+    classifier = load_classifier(settings.effective_classifier_dir)
+    return f"version {classifier.version}, {len(classifier.squares)} features"
 
 
 def _rules() -> str:
