@@ -308,6 +308,8 @@ class SegmentMessage:
     clip_uri: str
     clip_sha256: str
     language: str = "zh"
+    priority: int = 0
+    """Of its room: higher ones are heard first and shed last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ SAMPLES = (
     FINDING.versions,
     FINDING,
     KEY,
-    SegmentMessage(KEY, "room-1", 1_000, 2_000, AT, "file:///clips/17.flac", "0" * 64, "en"),
+    SegmentMessage(KEY, "room-1", 1_000, 2_000, AT, "file:///clips/17.flac", "0" * 64, "en", 3),
     TranscriptMessage(KEY, "room-1", AT),
     Case(
         id="c-1",

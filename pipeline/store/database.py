@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from pipeline.errors import StoreError
 
 #: Revision of the newest migration; a test keeps it so.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: How long a writer waits for another one (SQLite), in ms.

@@ -49,6 +49,19 @@ rooms = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("added_at", UtcTime, nullable=False),
+    sa.Column("platform", sa.Text, nullable=False, server_default=""),
+    # Higher ones are heard first and shed last.
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("language", sa.Text, nullable=False, server_default="zh"),
+    # What the ingester that holds the room last said of it.
+    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("state_reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("state_at", UtcTime),
+    # The lease: who listens to it, and until when nobody else may.
+    sa.Column("holder", sa.Text, index=True),
+    sa.Column("held_until", UtcTime),
+    # SHA-256 of the token of a room whose sound is pushed to us.
+    sa.Column("push_token_sha256", sa.Text),
 )
 
 broadcasts = sa.Table(
@@ -57,6 +70,17 @@ broadcasts = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("room", sa.Text, nullable=False, index=True),
     sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("ended_at", UtcTime),
+)
+
+epochs = sa.Table(
+    "epochs",
+    metadata,
+    sa.Column("broadcast", sa.Text, sa.ForeignKey("broadcasts.id"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    # Where it begins on the broadcast's media clock, and when that was.
+    sa.Column("start_ms", sa.BigInteger, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
 )
 
 segments = sa.Table(
@@ -72,6 +96,7 @@ segments = sa.Table(
     sa.Column("clip_uri", sa.Text, nullable=False),
     sa.Column("clip_sha256", sa.Text, nullable=False),
     sa.Column("language", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
 )
 
 
@@ -97,6 +122,16 @@ transcripts = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("broadcast", "epoch", "seq"),
     sa.Index(None, "broadcast", "start_ms"),
+)
+
+# What a second, larger model understood; the transcript above is what was judged.
+second_opinions = sa.Table(
+    "second_opinions",
+    metadata,
+    *_of_segment(),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("broadcast", "epoch", "seq"),
 )
 
 findings = sa.Table(

@@ -63,6 +63,38 @@ def test_many_processes_may_open_an_empty_database_at_once(database_url: str) ->
     assert [child.communicate()[1] for child in children] == ["", "", ""]
 
 
+def test_rows_of_an_older_schema_come_along(database_url: str) -> None:
+    """Every released schema is migrated forward with what it holds."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = sa.create_engine(database_url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            sa.text("INSERT INTO rooms (name, url, added_at) VALUES ('r', 'u', '2026-11-11')")
+        )
+        connection.execute(sa.text("INSERT INTO broadcasts VALUES ('b', 'r', '2026-11-11')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO segments VALUES "
+                "('b', 0, 0, 'r', 0, 900, '2026-11-11', 'clip', 'sha', 'zh')"
+            )
+        )
+    engine.dispose()
+    database = Database(database_url)
+    with database.read() as connection:
+        room = connection.execute(sa.text("SELECT platform, priority, state FROM rooms")).one()
+        assert tuple(room) == ("", 0, "waiting")
+        assert connection.scalar(sa.text("SELECT priority FROM segments")) == 0
+        assert connection.scalar(sa.text("SELECT ended_at FROM broadcasts")) is None
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    database.close()
+
+
 def test_a_failed_transaction_leaves_nothing(database_url: str) -> None:
     """All rows of a method or none."""
     database = Database(database_url)
@@ -89,7 +121,7 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
             count = connection.scalar(sa.text("SELECT count(*) FROM broadcasts"))
             time.sleep(0.005)  # all of them have read before the first one writes
             connection.execute(
-                sa.text("INSERT INTO broadcasts VALUES (:id, :count, CURRENT_TIMESTAMP)"),
+                sa.text("INSERT INTO broadcasts VALUES (:id, :count, CURRENT_TIMESTAMP, NULL)"),
                 {"id": str(number), "count": str(count)},
             )
 
