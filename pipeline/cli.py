@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipeline import __version__, cli_model, cli_rules
+from pipeline import __version__, cli_deadletters, cli_model, cli_rules
 from pipeline.errors import BadInputError, ExitCode, TingboError
 from pipeline.settings import load_settings
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 cases_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
 app.add_typer(cli_rules.rules_app, name="rules")
+app.add_typer(cli_deadletters.deadletters_app, name="deadletters")
 
 AsrOption = Annotated[
     str | None,

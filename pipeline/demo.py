@@ -168,7 +168,9 @@ def _own_folder(folder: Path) -> Iterator[Path]:
 
 def _played(live: Running, media: Path, broadcast: str, speed: float) -> Iterator[Alert]:
     with (
-        Bus(str(live.settings.redis_url), Metrics()) as bus,
+        Bus(
+            str(live.settings.redis_url), Metrics(), partitions=live.settings.bus_partitions
+        ) as bus,
         Store(live.settings.effective_database_url) as store,
     ):
         ingest = live.roles.start(

@@ -49,7 +49,9 @@ def _means(settings: Settings, *, watch_stdin: bool) -> Iterator[_Means]:
             stack.enter_context(
                 serve_metrics(metrics, settings.metrics_port, settings.metrics_host)
             )
-        bus = stack.enter_context(Bus(settings.redis_url, metrics))
+        bus = stack.enter_context(
+            Bus(settings.redis_url, metrics, partitions=settings.bus_partitions)
+        )
         store = stack.enter_context(Store(settings.effective_database_url))
         if watch_stdin:
             stop_with_stdin(stop)

@@ -29,7 +29,9 @@ def listen_to(
     with (
         stoppable() as stop,
         running(settings) as live,
-        Bus(str(live.settings.redis_url), Metrics()) as bus,
+        Bus(
+            str(live.settings.redis_url), Metrics(), partitions=live.settings.bus_partitions
+        ) as bus,
         Store(live.settings.effective_database_url) as store,
     ):
         if live.asr.synthetic_only:

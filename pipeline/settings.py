@@ -101,7 +101,13 @@ _PATHS = {
     "kind": _Kind(f"a list of folders (joined by {os.pathsep!r} in a variable)", _paths, os.pathsep)
 }
 _NAMES = {"kind": _Kind("a list of names (joined by ',' in a variable)", _names, ",")}
-_REDIS = {"kind": _Kind("a URL such as redis://host:6379/0", _text)}
+_REDIS = {
+    "kind": _Kind(
+        "a URL such as redis://host:6379/0, redis-sentinel://host:26379/service or "
+        "redis-cluster://host:6379",
+        _text,
+    )
+}
 _DATABASE = {"kind": _Kind("a URL such as postgresql://user@host/name or sqlite:///file", _text)}
 
 
@@ -118,6 +124,8 @@ class Settings:
     """Where the embedded Redis, SQLite and the clips live."""
     redis_url: str | None = field(default=None, repr=False, metadata=_REDIS)
     """None: a private server is started in `data_dir`."""
+    bus_partitions: int = field(default=1, metadata=_whole(1, 99, "partitions"))
+    """Parts of the bus that a Redis Cluster can spread; the same for every process."""
     database_url: str | None = field(default=None, repr=False, metadata=_DATABASE)
     """None: SQLite in `data_dir`."""
     clips_url: str | None = field(default=None, repr=False, metadata=_TEXT)

@@ -18,20 +18,24 @@ class Stream(Generic[T]):
     name: str
     record: type[T]
 
-    @property
-    def key(self) -> str:
+    def key(self, partition: int = 0) -> str:
         """Redis key; the braces keep all streams of a partition in one slot of a cluster."""
-        return f"tingbo:{{p00}}:{self.name}"
+        return f"tingbo:{{p{partition:02d}}}:{self.name}"
 
-    @property
-    def dead_key(self) -> str:
+    def dead_key(self, partition: int = 0) -> str:
         """Redis key of its dead letters."""
-        return f"{self.key}:dead"
+        return f"{self.key(partition)}:dead"
 
 
 SEGMENTS = Stream("segments", SegmentMessage)
 TRANSCRIPTS = Stream("transcripts", TranscriptMessage)
 CASES = Stream("cases", CaseMessage)
+
+#: Every stream there is, in the order of the data.
+STREAMS: tuple[Stream[Any], ...] = (SEGMENTS, TRANSCRIPTS, CASES)
+
+#: Redis key of the number of partitions, which the first process decides.
+PARTITIONS_KEY = "tingbo:{p00}:partitions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Delivery(Generic[T]):
     record: T
     deliveries: int = 1
     """How often it was handed out, this time included."""
+    replayed: bool = False
+    """Whether it was a dead letter before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,13 @@ class DeadLetter:
     payload: bytes
     """The message as it was."""
     deliveries: int
+    letter: str = ""
+    """Its id among the dead letters; empty until it is one."""
+
+    @property
+    def at_ms(self) -> int:
+        """When it was given up, in ms since 1970 on the server's clock."""
+        return int(self.letter.rpartition("/")[2].partition("-")[0] or 0)
 
     @classmethod
     def of(cls, delivery: Delivery[Any], group: str, reason: str) -> DeadLetter:
@@ -66,8 +79,8 @@ class DeadLetter:
         return cls(delivery.id, group, reason, clip_uri, payload, delivery.deliveries)
 
     @classmethod
-    def from_fields(cls, fields: dict[bytes, bytes]) -> DeadLetter:
-        """The letter as it lies in Redis."""
+    def from_fields(cls, letter: str, fields: dict[bytes, bytes]) -> DeadLetter:
+        """The letter of this id as it lies in Redis."""
         return cls(
             fields[b"id"].decode(),
             fields[b"group"].decode(),
@@ -75,11 +88,12 @@ class DeadLetter:
             fields[b"clip_uri"].decode(),
             fields[b"payload"],
             int(fields[b"deliveries"]),
+            letter,
         )
 
     def fields(self) -> dict[Any, Any]:
         """What `from_fields` reads."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if name != "letter"}
 
 
 @dataclass(frozen=True, slots=True)

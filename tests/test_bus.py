@@ -212,7 +212,7 @@ def test_bytes_nobody_understands_are_kept_and_do_not_stop_the_rest(
 ) -> None:
     """Garbage goes to the dead letters as it is; the good message beside it is delivered."""
     with redis.Redis.from_url(redis_url) as client:
-        client.xadd(SEGMENTS.key, dict(fields))
+        client.xadd(SEGMENTS.key(), dict(fields))
     bus.publish(SEGMENTS, message(0))
     assert seqs(read(bus)) == [0]
     (letter,) = bus.dead_letters(SEGMENTS)
@@ -238,7 +238,7 @@ def test_a_lag_the_server_has_lost_is_counted(bus: Bus, redis_url: str) -> None:
     ids = [bus.publish(SEGMENTS, message(seq)) for seq in range(4)]
     read(bus, count=1)
     with redis.Redis.from_url(redis_url) as client:
-        client.xdel(SEGMENTS.key, ids[2])
+        client.xdel(SEGMENTS.key(), ids[2])
     assert bus.stats(SEGMENTS, "asr").lag == 2
 
 

@@ -152,6 +152,8 @@ class AsrWorker:
                 log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
         for item, transcript in self._transcribed(loaded):
             self._finish(item.record, transcript)
+            if item.replayed:
+                self._store.withdraw_failure(item.record.key)
             self._count(transcript)
             finished.append(item.id)
         self._consumer.ack(finished)

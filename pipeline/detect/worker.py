@@ -137,10 +137,21 @@ class DetectWorker:
         """Read one batch and see it through; the number of transcripts read."""
         batch = self._consumer.read(_BATCH, IDLE_MS, self._give_up)
         keys = {delivery.record.key for delivery in batch}
-        for delivery in batch:
-            self._handle(delivery.record, keys)
-            self._consumer.ack([delivery.id])
+        done = []
+        try:
+            for delivery in batch:
+                self._handle(delivery.record, keys)
+                done.append(delivery)
+        finally:  # one that fails does not make those before it come back
+            self._finish(done)
         return len(batch)
+
+    def _finish(self, done: Sequence[Delivery[TranscriptMessage]]) -> None:
+        self._store.mark_judged([delivery.record.key for delivery in done], self._now())
+        for delivery in done:
+            if delivery.replayed:
+                self._store.withdraw_failure(delivery.record.key)
+        self._consumer.ack([delivery.id for delivery in done])
 
     def _handle(self, message: TranscriptMessage, batch: Set[SegmentKey]) -> None:
         transcript = self._store.transcript(message.key)

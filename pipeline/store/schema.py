@@ -92,7 +92,7 @@ segments = sa.Table(
     sa.Column("room", sa.Text, nullable=False),
     sa.Column("start_ms", sa.BigInteger, nullable=False),
     sa.Column("end_ms", sa.BigInteger, nullable=False),
-    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("at", UtcTime, nullable=False, index=True),
     sa.Column("clip_uri", sa.Text, nullable=False),
     sa.Column("clip_sha256", sa.Text, nullable=False),
     sa.Column("language", sa.Text, nullable=False),
@@ -120,6 +120,8 @@ transcripts = sa.Table(
     sa.Column("start_ms", sa.BigInteger, nullable=False),
     sa.Column("end_ms", sa.BigInteger, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
+    # When detection was done with it; until then it is work that must not be forgotten.
+    sa.Column("judged_at", UtcTime),
     sa.PrimaryKeyConstraint("broadcast", "epoch", "seq"),
     sa.Index(None, "broadcast", "start_ms"),
 )

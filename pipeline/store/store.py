@@ -130,11 +130,47 @@ class Store:
 
     def untranscribed(self, broadcast: str) -> int:
         """Number of segments that still wait for a transcript."""
-        has_text = sa.exists().where(
-            *(transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq"))
-        )
         query = sa.select(sa.func.count()).select_from(segments)
-        return int(self._rows(query.where(segments.c.broadcast == broadcast, ~has_text))[0][0])
+        waiting = query.where(segments.c.broadcast == broadcast, ~_has_transcript())
+        return int(self._rows(waiting)[0][0])
+
+    def unheard(self, since: dt.datetime, before: dt.datetime, limit: int) -> list[SegmentMessage]:
+        """Segments of a time without a transcript that were not given up or left out."""
+        return self._overdue(~_has_transcript(), since, before, limit)
+
+    def unjudged(self, since: dt.datetime, before: dt.datetime, limit: int) -> list[SegmentMessage]:
+        """Segments of a time whose transcript was not judged, nor given up."""
+        return self._overdue(
+            _has_transcript(transcripts.c.judged_at.is_(None)), since, before, limit
+        )
+
+    def mark_judged(self, keys: Sequence[SegmentKey], at: dt.datetime) -> None:
+        """Note that detection is done with these segments."""
+        if not keys:
+            return
+        with self._database.write() as connection:
+            for key in keys:
+                update = sa.update(transcripts).where(*of_segment(transcripts, key))
+                connection.execute(update.values(judged_at=at))
+
+    def _overdue(
+        self,
+        condition: sa.ColumnElement[bool],
+        since: dt.datetime,
+        before: dt.datetime,
+        limit: int,
+    ) -> list[SegmentMessage]:
+        given_up = sa.exists().where(
+            *(
+                stretches.c[name] == segments.c[name]
+                for name in ("broadcast", "epoch", "start_ms", "end_ms")
+            ),
+            stretches.c.kind.in_((CoverageKind.FAILED.value, CoverageKind.SHED.value)),
+        )
+        query = sa.select(segments).where(
+            segments.c.at >= since, segments.c.at < before, condition, ~given_up
+        )
+        return [_segment(row) for row in self._rows(query.order_by(segments.c.at).limit(limit))]
 
     def add_transcript(self, key: SegmentKey, transcript: Transcript) -> None:
         """Store what a segment was understood as; the first transcript counts."""
@@ -234,6 +270,21 @@ class Store:
         with self._database.write() as connection:
             insert_new(connection, stretches, rows)
 
+    def withdraw_failure(self, key: SegmentKey) -> None:
+        """Take back that a segment FAILED: it was heard and judged after all."""
+        segment = self.segment(key)
+        if segment is None:
+            return
+        same = (
+            stretches.c.broadcast == key.broadcast,
+            stretches.c.epoch == key.epoch,
+            stretches.c.start_ms == segment.start_ms,
+            stretches.c.end_ms == segment.end_ms,
+            stretches.c.kind == CoverageKind.FAILED.value,
+        )
+        with self._database.write() as connection:
+            connection.execute(sa.delete(stretches).where(*same))
+
     def stretches(self, broadcast: str) -> list[Stretch]:
         """The coverage ledger of a broadcast as entered, in the order of the media clock."""
         return [
@@ -258,6 +309,12 @@ class Store:
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with self._database.read() as connection:
             return connection.execute(query).all()
+
+
+def _has_transcript(*where: sa.ColumnElement[bool]) -> sa.Exists:
+    """Condition for segments with a transcript that satisfies `where`."""
+    key = (transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq"))
+    return sa.exists().where(*key, *where)
 
 
 def _broadcast(row: sa.Row[Any]) -> Broadcast:

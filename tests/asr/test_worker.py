@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from redis import Redis
 
 from pipeline.asr.recogniser import Recogniser
 from pipeline.asr.worker import GROUP, AsrWorker, Batching, Places
@@ -48,8 +49,9 @@ class Moody(ScriptedRecogniser):
 class Bench:
     """A worker with everything around it, and the ingest side of its stream."""
 
-    def __init__(self, places: Places, folder: Path) -> None:
+    def __init__(self, places: Places, folder: Path, redis_url: str) -> None:
         self.places = places
+        self.redis_url = redis_url
         self.folder = folder
         self.stop = threading.Event()
 
@@ -91,7 +93,9 @@ def bench(redis_url: str, tmp_path: Path) -> Iterator[Bench]:
         Store(f"sqlite:///{tmp_path / 'tingbo.db'}") as store,
         Bus(redis_url, metrics, reclaim_idle_ms=20) as bus,
     ):
-        yield Bench(Places(bus, store, ClipStore(str(tmp_path / "clips")), metrics), tmp_path)
+        yield Bench(
+            Places(bus, store, ClipStore(str(tmp_path / "clips")), metrics), tmp_path, redis_url
+        )
 
 
 def step_until(worker: AsrWorker, done: object) -> None:
@@ -273,8 +277,8 @@ def test_run_works_until_stopped_and_leaves_the_group(bench: Bench) -> None:
     bench.worker(Slow({0: "甲", 2_000: "乙", 4_000: "丙"}), max_batch=2).run()
     assert bench.texts("a") == ["甲", "乙"]
     assert bench.waiting() == 1
-    redis = bench.places.bus._redis
-    assert redis.xinfo_consumers(SEGMENTS.key, GROUP) == []
+    with Redis.from_url(bench.redis_url) as redis:
+        assert redis.xinfo_consumers(SEGMENTS.key(), GROUP) == []
 
 
 def test_an_unexpected_failure_is_counted_and_survived(bench: Bench) -> None:
@@ -292,3 +296,22 @@ def test_an_unexpected_failure_is_counted_and_survived(bench: Bench) -> None:
     bench.worker(Once({0: "好"})).run()
     assert bench.texts("a") == ["好"]
     assert bench.places.metrics.value("tingbo_worker_failures_total", stage="asr") == 1
+
+
+def test_a_dead_letter_that_is_replayed_takes_its_failure_back(bench: Bench) -> None:
+    """Once the clip is there again, replaying hears it, and the ledger no longer says FAILED."""
+    message = bench.send("a", 0, 0)
+    clip = Path(message.clip_uri.removeprefix("file://"))
+    kept = clip.read_bytes()
+    clip.unlink()
+    worker = bench.worker(ScriptedRecogniser({0: "好"}))
+    step_until(worker, lambda: bench.places.bus.dead_letters(SEGMENTS))
+    assert bench.places.store.coverage("a-1").failed_ms == 2_000
+    clip.write_bytes(kept)
+    (letter,) = bench.places.bus.dead_letters(SEGMENTS)
+    bench.places.bus.replay(SEGMENTS, letter)
+    step_until(worker, lambda: bench.texts("a"))
+    assert bench.texts("a") == ["好"]
+    coverage = bench.places.store.coverage("a-1")
+    assert (coverage.heard_ms, coverage.failed_ms) == (2_000, 0)
+    assert bench.places.bus.dead_letters(SEGMENTS) == []

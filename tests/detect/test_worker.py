@@ -169,3 +169,12 @@ def test_a_transcript_that_cannot_be_judged_is_failed_in_the_ledger(bench: Bench
     assert (stretch.start_ms, stretch.end_ms, stretch.kind) == (35_000, 39_000, CoverageKind.FAILED)
     assert stretch.reason
     assert bench.metrics.value("tingbo_worker_failures_total", stage="detect") >= 1
+
+
+def test_a_judged_transcript_is_marked_and_an_unjudged_one_is_not(bench: Bench) -> None:
+    """What SQL does not know as judged is published again when the bus has lost it."""
+    bench.say(0, "今天天气不错")
+    bench.say(1, "加我微信")
+    assert [item.key.seq for item in bench.store.unjudged(AT, LATER, 10)] == [0, 1]
+    bench.worker.step()
+    assert bench.store.unjudged(AT, LATER, 10) == []

@@ -1,5 +1,7 @@
 """Live rooms: leases and states, epochs, priorities, second opinions."""
 
+import datetime as dt
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -26,6 +28,11 @@ def upgrade() -> None:
     op.add_column(
         "segments", sa.Column("priority", sa.Integer(), nullable=False, server_default="0")
     )
+    op.create_index(op.f("ix_segments_at"), "segments", ["at"], unique=False)
+    op.add_column("transcripts", sa.Column("judged_at", sa.DateTime(timezone=True)))
+    # Those of the first schema have been judged: nobody must do it all again.
+    transcripts = sa.table("transcripts", sa.column("judged_at", sa.DateTime(timezone=True)))
+    op.execute(sa.update(transcripts).values(judged_at=dt.datetime.now(dt.UTC)))
     op.create_table(
         "epochs",
         sa.Column("broadcast", sa.Text(), nullable=False),
