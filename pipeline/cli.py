@@ -120,13 +120,17 @@ def check(
     independent: Annotated[
         bool, typer.Option("--independent", help="Lines have no context from lines before.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="All of a finding; and what rules let pass, with why."),
+    ] = False,
 ) -> None:
     """Check text: one utterance a line, or START_MS<TAB>TEXT; consecutive lines are one broadcast.
 
     Example: echo 专柜九百八今天九十九 | tingbo check
     """
     from pipeline.detect import check_lines, legal_day, load_detector, opened_text
-    from pipeline.terminal import print_checked_line
+    from pipeline.terminal import print_checked_line, print_excused
 
     settings, on = load_settings(), legal_day(dt.datetime.now(dt.UTC))
     detector = load_detector(settings.packs, settings.effective_classifier_dir)
@@ -138,9 +142,12 @@ def check(
                 errors += 1
                 err.print(line.error, style="red", markup=False)
             if as_json:
-                print(json.dumps(line.plain(), ensure_ascii=False))
+                shown = line.explained() if explain else line.plain()
+                print(json.dumps(shown, ensure_ascii=False))
             else:
                 print_checked_line(line, out)
+                if explain:
+                    print_excused(line, out)
     if errors:
         raise BadInputError(f"{errors} lines could not be read as they are; see above.")
     raise typer.Exit(ExitCode.FINDINGS if findings else ExitCode.CLEAN)

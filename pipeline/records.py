@@ -180,6 +180,22 @@ CATEGORY_NAMES = {
     Category.PRIZES_AND_GIFTS: "奖品赠品",
 }
 
+#: What people see for a speech act; the acts are data (lexicons/acts.toml), and one without a name
+#: here is shown as it is called there.
+SPEECH_ACT_NAMES = {
+    "assertion": "断言",
+    "refusal": "拒绝、劝阻",
+    "warning": "防骗提醒",
+    "denied_question": "复述提问后否认",
+    "rule_reading": "宣读规则",
+    "correction": "更正前一句",
+    "hypothesis": "假设、举例",
+    "question": "疑问",
+    "hypothetical": "假设",
+    "quoting": "引用他人",
+    "promise": "承诺、担保",
+}
+
 #: The letter that a category's subtypes begin with, as in P01.
 SUBTYPE_LETTERS = {
     Category.FALSE_PRICE_COMPARISON: "P",
@@ -270,7 +286,9 @@ class Finding:
     why: Why
     versions: Versions
     speech_act: str = "assertion"
+    """How it is said: an act of lexicons/acts.toml, as in SPEECH_ACT_NAMES."""
     target: str = "none"
+    """Of whom: own, other_channel, peer, peers, platform, audience or none."""
     basis: tuple[Basis, ...] = ()
     facts_to_check: tuple[str, ...] = ()
     suggestion: str = ""

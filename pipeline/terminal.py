@@ -110,6 +110,13 @@ def print_checked_line(line: CheckedLine, out: Console) -> None:
             out.print(Text(f"    建议：{finding.suggestion}", "dim"))
 
 
+def print_excused(line: CheckedLine, out: Console) -> None:
+    """What rules know in the line and was let pass, with the reason."""
+    for one in line.excused:
+        head = Text.assemble((f"{line.line}: ", "bold"), ("放过 ", "dim"), (one.rule, "dim"))
+        out.print(Text.assemble(head, " ", Text(visible(one.why), "dim")))
+
+
 def print_cases(cases: Sequence[Case], out: Console) -> None:
     """The queue as a table; says so when it is empty."""
     if not cases:

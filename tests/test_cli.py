@@ -111,7 +111,7 @@ def test_the_bundled_rules_do_what_their_examples_say(tingbo: Tingbo) -> None:
 def test_rules_check_tries_extra_packs_too(tingbo: Tingbo, tmp_path: Path) -> None:
     """Whether they are on or not; what is no failure and should not stay is a warning."""
     folder = write_extra(write_pack(tmp_path / "pack"), absolute=extra())
-    assert tingbo("rules", "check", str(folder))[1].startswith("2 rules, 21 examples, 0 failures")
+    assert tingbo("rules", "check", str(folder))[1].startswith("2 rules, 24 examples, 0 failures")
     wrong = extra().replace('"大家好"', '"全国第一"')
     write_extra(folder, absolute=wrong.replace('basis = ["new"]', 'basis = ["old"]'))
     code, out, err = tingbo("rules", "check", str(folder))

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from pipeline.codec import plain
 from pipeline.detect.detector import Detected, Detector, Talk
+from pipeline.detect.excused import Excused
 from pipeline.errors import BadInputError
 from pipeline.records import Finding, Utterance
 
@@ -53,6 +54,13 @@ class CheckedLine:
     findings: tuple[Finding, ...]
     error: str = ""
     """What was wrong with the line, one sentence; the line was read as well as it could be."""
+    excused: tuple[Excused, ...] = ()
+    """What rules know in it and was let pass, with the reason."""
+
+    def explained(self) -> dict[str, Any]:
+        """The object of one line of `tingbo check --json --explain`: findings with all they have,
+        and what was let pass."""
+        return self.plain() | {"findings": plain(self.findings), "excused": plain(self.excused)}
 
     def plain(self) -> dict[str, Any]:
         """The object of one line of `tingbo check --json`."""
@@ -121,19 +129,27 @@ class _Waiting:
     pieces: deque[int]
     """Where those that are not judged begin in its text."""
     findings: list[Finding] = field(default_factory=list)
+    excused: list[Excused] = field(default_factory=list)
     seen: int = 0
     """Characters that the pieces judged so far have seen whole."""
 
-    def take(self, piece: Utterance, found: Iterable[Finding]) -> None:
+    def take(self, piece: Utterance, detected: Detected) -> None:
         """What was found in the next piece; what the one before has seen whole, it has told of."""
         start = self.pieces.popleft()
-        for finding in (_moved(one, start) for one in found):
+        excused = (one.moved(start) for one in detected.excused)
+        self.excused += [one for one in excused if one.span[1] > self.seen]
+        for finding in (_moved(one, start) for one in detected.findings):
             if finding.span[1] > self.seen:
                 # Where one piece ended within the words, the next one has them whole.
                 while self.findings and _holds(finding, self.findings[-1]):
                     self.findings.pop()
                 self.findings.append(finding)
         self.seen = start + len(piece.text)
+
+    def checked(self) -> CheckedLine:
+        """The line, when all its pieces are judged."""
+        line, found, excused = self.line, tuple(self.findings), tuple(self.excused)
+        return CheckedLine(line.number, self.start_ms, line.text, found, line.error, excused)
 
 
 class _Judge:
@@ -164,11 +180,10 @@ class _Judge:
     def _judged(self, judged: Iterable[tuple[Utterance, Detected]]) -> Iterator[CheckedLine]:
         for piece, detected in judged:
             first = self._waiting[0]
-            first.take(piece, detected.findings)
+            first.take(piece, detected)
             if not first.pieces:
                 self._waiting.popleft()
-                line, found = first.line, tuple(first.findings)
-                yield CheckedLine(line.number, first.start_ms, line.text, found, line.error)
+                yield first.checked()
 
 
 def _pieces(line: Utterance) -> Iterator[tuple[int, Utterance]]:

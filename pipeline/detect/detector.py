@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from pipeline.detect.acts import ASSERTION, SpeechAct, act_of, target_of
 from pipeline.detect.classifier import Classifier, Judged, Scores, load_classifier, strongest
 from pipeline.detect.engine import (
     BLOCK_SCORE,
@@ -18,8 +19,10 @@ from pipeline.detect.engine import (
     UNSURE_WORD,
     RuleReading,
     read_rules,
+    told,
     words_in,
 )
+from pipeline.detect.excused import Excused, excused_in
 from pipeline.detect.features import NEIGHBOURS
 from pipeline.detect.lexicon import load_rule_pack
 from pipeline.detect.normalize import NormalText
@@ -28,6 +31,7 @@ from pipeline.detect.restore import reading_of
 from pipeline.records import (
     CATEGORY_NAMES,
     CORE_CATEGORIES,
+    SPEECH_ACT_NAMES,
     Category,
     Earlier,
     Finding,
@@ -62,6 +66,8 @@ class Detected:
     """To be raised, by position."""
     shadow: tuple[Finding, ...] = ()
     """Of rules on trial: to be recorded, not raised."""
+    excused: tuple[Excused, ...] = ()
+    """What rules know and nobody is told of, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,13 @@ class _Said:
     utterance: Utterance
     before: Sequence[Utterance]
     after: Sequence[Utterance]
-    text: NormalText
+    reading: RuleReading
     scores: Scores
+
+    @property
+    def text(self) -> NormalText:
+        """The normal form."""
+        return self.reading.text
 
     def neighbour(self, distance: int) -> Utterance:
         """The utterance so far away, −1 the one before."""
@@ -105,10 +116,11 @@ class Detector:
             return Detected(())
         around = self._around(utterance, reading.text, before, after)
         scores = self.classifier.scores(around, self.pack.classes, reading)
-        said = _Said(utterance, before, after, reading.text, scores)
+        said = _Said(utterance, before, after, reading, scores)
         result = [f for f in reading.findings if f.category not in CORE_CATEGORIES]
         held = strongest(reading.held)
         excused = strongest(match for match, _ in reading.excused)
+        silent: dict[Category, Judged] = {}
         for column, category in enumerate(CORE_CATEGORIES):
             judged = self.classifier.calibration[column].judge(
                 float(scores.categories[column]), held[column], excused[column]
@@ -116,12 +128,15 @@ class Detector:
             if held[column] >= BLOCK_SCORE and not judged.review:
                 judged = self._close_up(reading, column, held[column], excused[column])
             if judged.review:
-                result += self._raised(said, reading, category, judged, on)
+                result += self._raised(said, category, judged, on)
+            else:
+                silent[category] = judged
         correction = self._correction(after)
         if correction:
             result = [_corrected(finding, correction) for finding in result]
         ordered = sorted(result, key=lambda finding: (finding.span, finding.rule))
-        return Detected(tuple(ordered), reading.shadow)
+        passed = excused_in(utterance.text, reading, silent)
+        return Detected(tuple(ordered), reading.shadow, passed)
 
     def _around(
         self,
@@ -154,9 +169,9 @@ class Detector:
         return result
 
     def _raised(
-        self, said: _Said, reading: RuleReading, category: Category, judged: Judged, on: dt.date
+        self, said: _Said, category: Category, judged: Judged, on: dt.date
     ) -> list[Finding]:
-        own = [finding for finding in reading.findings if finding.category is category]
+        own = [finding for finding in said.reading.findings if finding.category is category]
         if own:
             return [self._weighed(finding, judged) for finding in own]
         rules = [rule for rule in self.pack.rules if rule.category is category]
@@ -187,6 +202,7 @@ class Detector:
         spoken = words_in(utterance, span)
         unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
         example = next((rule for rule in rules if rule.subtype == subtype), rules[0])
+        act = self._act(said, category, (places[0][0], max(end for _, end in places)), example)
         return Finding(
             category=category,
             subtype=subtype,
@@ -197,13 +213,26 @@ class Detector:
             evidence=utterance.text[span[0] : span[1]],
             start_ms=spoken[0].start_ms if spoken else utterance.start_ms,
             end_ms=spoken[-1].end_ms if spoken else utterance.end_ms,
-            why=_why(said, category, spans, judged, unsure),
+            why=_why(said, category, spans, judged, act, unsure),
             versions=self._versions(),
-            target=example.target,
+            speech_act=act.name if act else ASSERTION,
+            target=target_of(self.pack.targets, example.target, [text.text]),
             basis=tuple(p.basis for p in self.pack.basis.in_force(example.basis, on)),
             facts_to_check=example.facts_to_check,
             suggestion=example.suggestion,
         )
+
+    def _act(
+        self, said: _Said, category: Category, span: tuple[int, int], rule: Rule
+    ) -> SpeechAct | None:
+        """The act that excused a rule of the category, else one that excuses nothing.
+
+        The words that speak for a category are spread too far to be excused by what is around.
+        """
+        for match, excuse in said.reading.excused:
+            if match.rule.category is category and excuse in self.pack.acts:
+                return self.pack.acts[excuse]
+        return act_of(rule.noted, said.text, *span)
 
     def _correction(self, after: Sequence[Utterance]) -> str:
         """The next utterance in which the host takes something back, "" for none."""
@@ -268,6 +297,7 @@ def _why(
     category: Category,
     spans: Sequence[tuple[int, int]],
     judged: Judged,
+    act: SpeechAct | None,
     unsure: Sequence[str],
 ) -> Why:
     words = tuple(dict.fromkeys(said.utterance.text[start:end] for start, end in spans))
@@ -279,6 +309,8 @@ def _why(
     quoted = tuple(one.text[:_QUOTED] for one in telling)
     if quoted:
         text += f",并结合前后句“{'”“'.join(quoted)}”"
+    if act is not None:
+        text += _although(said, category, act)
     if unsure:
         text += f"。“{'、'.join(unsure)}”识别把握不大,请听一下录音"
     before = [one for one in telling if one.start_ms < said.utterance.start_ms]
@@ -286,3 +318,13 @@ def _why(
     if before:
         earlier = Earlier(before[-1].start_ms, before[-1].text, (0, len(before[-1].text)))
     return Why(text + "。", words, quoted, earlier)
+
+
+def _although(said: _Said, category: Category, act: SpeechAct) -> str:
+    """What the act is that the classifier does not believe, or that it leaves to a person."""
+    excused = [match for match, by in said.reading.excused if by == act.name]
+    rules = [match.rule.id for match in excused if match.rule.category is category]
+    if not rules:
+        return told(act)
+    name = SPEECH_ACT_NAMES.get(act.name, act.name)
+    return f"(规则{rules[0]}当作{name}放过,请核对)"

@@ -6,12 +6,22 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pipeline.detect.acts import ASSERTION, Effect, SpeechAct, act_of, target_of
 from pipeline.detect.normalize import NormalText
 from pipeline.detect.pack import Rule, RulePack, RuleStatus
 from pipeline.detect.reading import MAX_WITHIN_S
 from pipeline.detect.restore import Change, changes_of, reading_of
 from pipeline.detect.rules import Context, Match, match_rules
-from pipeline.records import Earlier, Finding, Utterance, Verdict, Versions, Why, Word
+from pipeline.records import (
+    SPEECH_ACT_NAMES,
+    Earlier,
+    Finding,
+    Utterance,
+    Verdict,
+    Versions,
+    Why,
+    Word,
+)
 
 #: Version of this engine, part of every finding.
 ENGINE_VERSION = "2"
@@ -29,8 +39,6 @@ BLOCK_SEVERITY = 3
 _SAME_BREATH = 4
 #: Below this probability a recognised word that decided must be listened to.
 UNSURE_WORD = 0.5
-#: What a match that nothing excuses is said as.
-_ASSERTION = "assertion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +138,21 @@ def _finding(view: _View, match: Match, on: dt.date) -> Finding:
     span = view.text.original_span(match.start, match.end)
     spoken = words_in(utterance, span)
     unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
+    act = act_of(rule.noted, view.text, match.start, match.end)
     return Finding(
         category=rule.category,
         subtype=rule.subtype,
         rule=rule.id,
         score=rule.score,
-        verdict=_verdict(rule, unsure),
+        verdict=_verdict(rule, act, unsure),
         span=span,
         evidence=utterance.text[span[0] : span[1]],
         start_ms=spoken[0].start_ms if spoken else utterance.start_ms,
         end_ms=spoken[-1].end_ms if spoken else utterance.end_ms,
-        why=_why(view, match, span, unsure),
+        why=_why(view, match, span, act, unsure),
         versions=Versions(engine=ENGINE_VERSION, rule_pack=view.pack.label),
-        speech_act=_ASSERTION,
-        target=rule.target,
+        speech_act=act.name if act else ASSERTION,
+        target=_target(view, match),
         basis=tuple(provision.basis for provision in book.in_force(rule.basis, on)),
         facts_to_check=rule.facts_to_check,
         suggestion=rule.suggestion,
@@ -151,15 +160,35 @@ def _finding(view: _View, match: Match, on: dt.date) -> Finding:
     )
 
 
-def _verdict(rule: Rule, unsure: list[str]) -> Verdict:
+def _verdict(rule: Rule, act: SpeechAct | None, unsure: list[str]) -> Verdict:
     if rule.score < REVIEW_SCORE:
         return Verdict.PASS
-    if rule.score >= BLOCK_SCORE and rule.severity >= BLOCK_SEVERITY and not unsure:
+    doubtful = bool(unsure) or (act is not None and act.effect is Effect.REVIEW)
+    if rule.score >= BLOCK_SCORE and rule.severity >= BLOCK_SEVERITY and not doubtful:
         return Verdict.BLOCK
     return Verdict.REVIEW
 
 
-def _why(view: _View, match: Match, span: tuple[int, int], unsure: list[str]) -> Why:
+def _target(view: _View, match: Match) -> str:
+    """As the words of the match tell, else its sentences, else the earlier half."""
+    left, right = view.text.sentence(match.start, match.end)
+    texts = [view.text.text[match.start : match.end], view.text.text[left:right]]
+    if match.earlier is not None:
+        texts.append(view.before.text(match.earlier.number).text)
+    return target_of(view.pack.targets, match.rule.target, texts)
+
+
+def told(act: SpeechAct) -> str:
+    """What an act means for the reviewer of words that are raised nevertheless."""
+    name = SPEECH_ACT_NAMES.get(act.name, act.name)
+    if act.effect is Effect.NOTE:
+        return f"(语气:{name})"
+    return f"(像是{name},请结合前后文判断)"
+
+
+def _why(
+    view: _View, match: Match, span: tuple[int, int], act: SpeechAct | None, unsure: list[str]
+) -> Why:
     original = view.utterance.text
     inside = [word for word in match.words if not _is_within_another(word, match.words)]
     spans = [view.text.original_span(*word) for word in inside]
@@ -171,6 +200,8 @@ def _why(view: _View, match: Match, span: tuple[int, int], unsure: list[str]) ->
         text += f"({restored})"
     if earlier is not None:
         text += f"(结合前句:“{earlier.text}”)"
+    if act is not None:
+        text += told(act)
     if unsure:
         text += f"“{'、'.join(unsure)}”识别把握不大,请听一下录音。"
     return Why(text, words, () if earlier is None else (earlier.text,), earlier)

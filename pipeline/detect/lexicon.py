@@ -25,6 +25,7 @@ from pipeline.detect.reading import (
     read_head,
     read_provision,
     read_rule,
+    read_target,
 )
 from pipeline.detect.wordclasses import word_classes
 from pipeline.errors import RulePackError
@@ -108,6 +109,7 @@ def load_rule_pack(folder: Path | None = None, packs: Sequence[str] = ()) -> Rul
         content_hash=_digest([*(files[name] for name in files if name in _SHARED), *rule_files]),
         rules=rules,
         acts=shared.acts,
+        targets=shared.targets,
         basis=shared.basis,
         classes=word_classes(shared.classes),
         morphs=files[_MORPHS].read(lambda: read_morphs(files[_MORPHS].table)),
@@ -125,7 +127,8 @@ def extra_packs(folder: Path | None = None) -> tuple[str, ...]:
 def _shared(files: dict[str, _File]) -> Shared:
     classes = files[_CLASSES].read(lambda: read_classes(files[_CLASSES].table))
     acts = files[_ACTS].each("act", "name", lambda item: read_act(item, classes))
-    return Shared(classes, dict(acts), _book(files[_BASIS]))
+    targets = files[_ACTS].each("target", "name", lambda item: read_target(item, classes), 0)
+    return Shared(classes, dict(acts), tuple(one for _, one in targets), _book(files[_BASIS]))
 
 
 def _files(folder: Path) -> dict[str, _File]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.detect.acts import SpeechAct
+from pipeline.detect.acts import SpeechAct, TargetWords
 from pipeline.detect.allow import AllowList
 from pipeline.detect.basis import BasisBook
 from pipeline.detect.morphs import Morphs
@@ -64,7 +64,10 @@ class Rule:
     exceptions: re.Pattern[str] | None
     """Words around the match that make it harmless."""
     excused_by: tuple[SpeechAct, ...]
+    noted: tuple[SpeechAct, ...]
+    """Acts that excuse nothing and are told with the finding."""
     target: str
+    """Whom it speaks of, where the words do not tell it more exactly."""
     why: str
     basis: tuple[str, ...]
     facts_to_check: tuple[str, ...]
@@ -103,6 +106,7 @@ class RulePack:
     """SHA-256 over the names and contents of its files, hexadecimal."""
     rules: tuple[Rule, ...]
     acts: Mapping[str, SpeechAct]
+    targets: tuple[TargetWords, ...]
     basis: BasisBook
     classes: WordClasses
     morphs: Morphs

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.detect.acts import Case, SpeechAct
+from pipeline.detect.acts import ActExample, Case, Effect, SpeechAct, TargetWords
 from pipeline.detect.allow import Allowed
 from pipeline.detect.basis import BasisBook, Provision
 from pipeline.detect.fields import FieldError, Fields
@@ -41,6 +41,7 @@ class Shared:
 
     classes: Classes
     acts: Mapping[str, SpeechAct]
+    targets: tuple[TargetWords, ...]
     basis: BasisBook
 
 
@@ -98,8 +99,45 @@ def read_act(table: Any, classes: Classes) -> SpeechAct:
     fields = Fields(table)
     name = fields.text("name")
     cases = fields.each("case", 1, lambda item: _case(item, classes))
+    effect = Effect(fields.choice("effect", list(Effect), Effect.EXCUSES))
+    examples = (
+        *fields.each("said", 0, lambda item: _act_example(item, is_said=True)),
+        *fields.each("not_said", 0, lambda item: _act_example(item, is_said=False)),
+    )
     fields.finish()
-    return SpeechAct(name, cases)
+    return SpeechAct(name, cases, effect, examples)
+
+
+def _act_example(value: Any, *, is_said: bool) -> ActExample:
+    text, words = _pair(value)
+    if words not in text:
+        raise FieldError(f"{words!r} is not in the text {text!r}")
+    return ActExample(text, words, is_said)
+
+
+def _pair(value: Any) -> tuple[str, str]:
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(v, str) for v in value):
+        raise FieldError(f"{value!r} is not a pair of texts")
+    return value[0], value[1]
+
+
+def read_target(table: Any, classes: Classes) -> TargetWords:
+    """Words that tell a target."""
+    fields = Fields(table)
+    name = fields.choice("name", _TARGETS)
+    of = frozenset(fields.each("of", 1, _target))
+    words = compile_alternatives(fields.texts("words", 1), classes)
+    examples = fields.each("said", 1, _pair)
+    fields.finish()
+    if words is None:  # `texts` has seen to it
+        raise FieldError("words is empty")
+    return TargetWords(name, of, words, examples)
+
+
+def _target(value: Any) -> str:
+    if value not in _TARGETS:
+        raise FieldError(f"{value!r} is not one of {', '.join(_TARGETS)}")
+    return str(value)
 
 
 def _case(table: Any, classes: Classes) -> Case:
@@ -154,6 +192,7 @@ def read_allowed(table: Any) -> Allowed:
 def read_rule(table: Any, head: Head, shared: Shared) -> Rule:
     """A rule, compiled, with everything it names checked."""
     fields = Fields(table)
+    acts = _acts(fields, shared.acts)
     rule = Rule(
         id=fields.text("id"),
         category=head.category,
@@ -166,7 +205,8 @@ def read_rule(table: Any, head: Head, shared: Shared) -> Rule:
         within_ms=fields.whole("within_s", 1, MAX_WITHIN_S, 60) * 1000,
         compare=fields.each("compare", 0, _comparison),
         exceptions=compile_alternatives(fields.texts("exceptions"), shared.classes),
-        excused_by=_acts(fields, shared.acts),
+        excused_by=tuple(act for act in acts if act.effect is Effect.EXCUSES),
+        noted=tuple(act for act in acts if act.effect is not Effect.EXCUSES),
         target=fields.choice("target", _TARGETS, "none"),
         why=_why(fields.text("why")),
         basis=_basis(fields, shared.basis),
@@ -207,7 +247,7 @@ def _check_names(rule: Rule) -> None:
 
 
 def _acts(fields: Fields, acts: Mapping[str, SpeechAct]) -> tuple[SpeechAct, ...]:
-    """The acts that excuse a rule: all of the pack, but for those in `not_excused_by`."""
+    """The acts that a rule regards: all of the pack, but for those in `not_excused_by`."""
     excluded = fields.texts("not_excused_by")
     for name in excluded:
         if name not in acts:

@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.detect.acts import SpeechAct, TargetWords, target_of
 from pipeline.detect.allow import Allowed, allow_list
 from pipeline.detect.engine import read_rules
 from pipeline.detect.pack import FlagExample, Rule, RulePack, RuleStatus
@@ -26,7 +27,7 @@ class Failure:
     """An example that a pack does not live up to."""
 
     rule: str
-    """Id of the rule, "allow" or "morphs"."""
+    """Id of the rule, "allow", "morphs", or the name of a speech act or target."""
     kind: str
     """`false_negative`, `wrong_span` or `false_positive`."""
     text: str
@@ -39,6 +40,8 @@ def self_test(pack: RulePack) -> list[Failure]:
     return [
         *(failure for rule in tried.rules for failure in _failures(tried, rule)),
         *(failure for entry in pack.allow.entries for failure in _flagged(tried, entry)),
+        *(failure for act in pack.acts.values() for failure in _misheard(pack, act)),
+        *(failure for target in pack.targets for failure in _mistaken(pack, target)),
         *_misread(pack),
     ]
 
@@ -47,7 +50,9 @@ def examples_in(pack: RulePack) -> int:
     """Number of examples that `self_test` tries."""
     of_rules = sum(len(rule.flag) + len(rule.passes) for rule in pack.rules)
     allowed = sum(len(entry.passes) for entry in pack.allow.entries)
-    return of_rules + allowed + len(pack.morphs.examples)
+    acts = sum(len(act.examples) for act in pack.acts.values())
+    targets = sum(len(target.examples) for target in pack.targets)
+    return of_rules + allowed + acts + targets + len(pack.morphs.examples)
 
 
 def warnings(pack: RulePack, on: dt.date) -> list[str]:
@@ -98,6 +103,26 @@ def _flagged(pack: RulePack, entry: Allowed) -> Iterator[Failure]:
         for rule, evidence in _evidence(pack, text):
             message = f"allow: {text!r} must pass ({entry.reason}) and {rule} flags {evidence!r}."
             yield Failure("allow", "false_positive", text, message)
+
+
+def _misheard(pack: RulePack, act: SpeechAct) -> Iterator[Failure]:
+    for example in act.examples:
+        text = reading_of(example.text, pack.morphs)
+        words = reading_of(example.words, pack.morphs).text
+        start = text.text.find(words)
+        if start < 0 or act.covers(text, start, start + len(words)) is not example.is_said:
+            kind = "false_negative" if example.is_said else "false_positive"
+            must = "must" if example.is_said else "must not"
+            message = f"{act.name} {must} cover {example.words!r} in {example.text!r}."
+            yield Failure(act.name, kind, example.text, message)
+
+
+def _mistaken(pack: RulePack, target: TargetWords) -> Iterator[Failure]:
+    for default, text in target.examples:
+        read = target_of(pack.targets, default, [reading_of(text, pack.morphs).text])
+        if read != target.name:
+            message = f"{text!r} speaks of {target.name} and is taken to speak of {read}."
+            yield Failure(target.name, "false_negative", text, message)
 
 
 def _misread(pack: RulePack) -> Iterator[Failure]:

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.errors import MissingError
-from pipeline.records import CATEGORY_NAMES, CoverageKind
+from pipeline.records import CATEGORY_NAMES, SPEECH_ACT_NAMES, CoverageKind
 from pipeline.reports.conclusion import conclusion
 from pipeline.reports.page import LineRow, Page
 from pipeline.reports.replay import Replay
@@ -24,7 +24,6 @@ from pipeline.reports.sound import MIME_TYPE, Sound
 from pipeline.reports.wording import (
     COVERAGE,
     GLYPHS,
-    SPEECH_ACTS,
     SUSPICION_NOTICE,
     SYNTHETIC_NOTICE,
     TARGETS,
@@ -117,7 +116,7 @@ def _template() -> jinja2.Template:
         "visible": visible,
         "glyph": GLYPHS.__getitem__,
         "kind": COVERAGE.__getitem__,
-        "act": lambda code: SPEECH_ACTS.get(code, code),
+        "act": lambda code: SPEECH_ACT_NAMES.get(code, code),
         "target": lambda code: TARGETS.get(code, code),
     }
     environment.tests["line"] = lambda row: isinstance(row, LineRow)

@@ -34,16 +34,6 @@ COVERAGE = {
     CoverageKind.FAILED: "处理失败",
 }
 
-#: Names of lexicons/acts.toml; a code without a name is shown as it stands.
-SPEECH_ACTS = {
-    "assertion": "断言",
-    "refusal": "拒绝、劝阻",
-    "warning": "防骗提醒",
-    "denied_question": "复述提问后否认",
-    "rule_reading": "宣读规则",
-    "correction": "更正前一句",
-}
-
 TARGETS = {
     "own": "自家商品",
     "other_channel": "其他渠道",

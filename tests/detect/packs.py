@@ -6,7 +6,32 @@ from pathlib import Path
 
 PACK = 'version = "1"\n'
 CLASSES = '[classes]\ncontact = ["微信", "电话"]\nbase = ["原价", "专柜"]\n'
-ACTS = '[[act]]\nname = "refusal"\n[[act.case]]\nbefore = ["别"]\n'
+ACTS = """
+[[act]]
+name = "refusal"
+[[act.case]]
+before = ["别"]
+
+[[act]]
+name = "quoting"
+effect = "review"
+said = [["他说加微信", "加微信"]]
+not_said = [["来加微信", "加微信"]]
+[[act.case]]
+before = ["他说"]
+
+[[act]]
+name = "promise"
+effect = "note"
+[[act.case]]
+after = ["包好"]
+
+[[target]]
+name = "peers"
+of = ["audience"]
+words = ["同行"]
+said = [["audience", "同行都加微信"]]
+"""
 BASIS = """
 [[basis]]
 id = "old"

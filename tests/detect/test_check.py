@@ -61,6 +61,40 @@ def test_a_line_is_the_object_of_the_contract() -> None:
     json.dumps([first, second])
 
 
+def test_a_finding_is_explained_with_all_it_has() -> None:
+    """How and of whom it is said, the basis, the facts to check: only for whoever asks."""
+    (line,) = checked("加我绿泡泡\n")
+    (finding,) = line.explained()["findings"]
+    assert (finding["speech_act"], finding["target"]) == ("assertion", "audience")
+    assert finding["basis"][0]["id"] == "platform-off-site"
+    assert finding.items() >= line.plain()["findings"][0].items()
+
+
+def test_what_was_let_pass_is_explained_for_whoever_asks() -> None:
+    """The line is as clean as without the question; span and reason are those of its text."""
+    (line,) = checked("平台说的,别加微信\n")
+    assert line.plain()["findings"] == []
+    assert line.explained() == line.plain() | {
+        "excused": [
+            {
+                "category": "off_platform_solicitation",
+                "subtype": "S01",
+                "rule": "S01-add-contact",
+                "span": [6, 9],
+                "evidence": "加微信",
+                "by": "refusal",
+                "why": "“加微信”:这是拒绝、劝阻,不算主播自己的断言,没有提示。",
+            }
+        ]
+    }
+
+
+def test_a_long_line_is_explained_where_it_says_so() -> None:
+    """Spans count in the line, not in the piece it was judged in, and nothing is told twice."""
+    (line,) = checked("大家看看这个面料好不好。" * 25 + "别加微信" + "谢谢大家" * 30)
+    assert [(one.span, one.by) for one in line.excused] == [((301, 304), "refusal")]
+
+
 def test_lines_are_one_broadcast_unless_independent() -> None:
     """The comparator of one line and the price of the next are put together, or are not."""
     data = "这件大衣商场专柜卖两千六一件\n今天在咱们直播间三百九十九\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.detect import RulePack, RuleReading, load_rule_pack, read_rules, self_test
-from pipeline.records import Earlier, Utterance
-from tests.detect.packs import ALLOW, rule, rules, write_pack
+from pipeline.records import Earlier, Utterance, Verdict
+from tests.detect.packs import ACTS, ALLOW, rule, rules, write_pack
 
 TODAY = dt.date(2026, 11, 22)
 
@@ -51,6 +51,62 @@ def test_a_reading_tells_what_holds_and_what_is_found(pack: RulePack) -> None:
     assert (finding.span, finding.evidence) == ((2, 6), "加我微信")
     assert (finding.speech_act, finding.target, finding.shadow) == ("assertion", "audience", False)
     assert (reading.excused, reading.shadow) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "act", "verdict", "told"),
+    [
+        ("来加我微信", "assertion", Verdict.BLOCK, "“加我微信”:留联系方式"),
+        ("他说加我微信", "quoting", Verdict.REVIEW, "(像是引用他人,请结合前后文判断)"),
+        ("加我微信包好", "promise", Verdict.BLOCK, "(语气:承诺、担保)"),
+        ("他说加我微信包好", "quoting", Verdict.REVIEW, "(像是引用他人,请结合前后文判断)"),
+    ],
+)
+def test_an_act_that_excuses_nothing_is_told(
+    pack: RulePack, text: str, act: str, verdict: Verdict, told: str
+) -> None:
+    """Who quotes is still suspected, and a person decides; a promise blocks like a plain claim."""
+    (finding,) = read(pack, text).findings
+    assert (finding.speech_act, finding.verdict) == (act, verdict)
+    assert finding.why.text.endswith(told)
+
+
+def test_a_rule_may_disregard_an_act(tmp_path: Path) -> None:
+    """Then it is neither an excuse nor told."""
+    more = 'not_excused_by = ["quoting"]'
+    pack = loaded(tmp_path, solicit=rules(rule(more=more)))
+    (finding,) = read(pack, "他说加我微信").findings
+    assert (finding.speech_act, finding.verdict) == ("assertion", Verdict.BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("来加我微信", "audience"), ("同行加我微信", "peers"), ("同行很多。来加我微信", "audience")],
+)
+def test_words_tell_the_target(pack: RulePack, text: str, target: str) -> None:
+    """In the sentence of the match; what another sentence speaks of is another matter."""
+    (finding,) = read(pack, text).findings
+    assert finding.target == target
+
+
+def test_the_earlier_half_of_a_claim_tells_the_target(tmp_path: Path) -> None:
+    """The antecedent is in the utterance before."""
+    chained = rule("S01-chain", '"微信"', flag=("微信", "微信"), more='earlier = ["加"]')
+    pack = loaded(tmp_path, solicit=rules(chained))
+    (finding,) = read(pack, "微信", "同行加一下").findings
+    assert finding.target == "peers"
+
+
+def test_an_act_that_does_not_live_up_to_its_examples_is_told(tmp_path: Path) -> None:
+    """The self-test tries the examples of acts and targets like those of rules."""
+    acts = ACTS.replace('before = ["他说"]', 'before = ["她说"]').replace(
+        'words = ["同行"]', 'words = ["同业"]'
+    )
+    failures = self_test(loaded(tmp_path, acts=acts))
+    assert [failure.message for failure in failures] == [
+        "quoting must cover '加微信' in '他说加微信'.",
+        "'同行都加微信' speaks of peers and is taken to speak of audience.",
+    ]
 
 
 def test_an_excused_match_is_told_with_its_act(pack: RulePack) -> None:
