@@ -75,7 +75,14 @@ class ClipStore:
 
         Writing the same key again replaces the clip; a reader sees a whole clip or none.
         """
-        data = encode_clip(samples, self._format)
+        return self.put(key, self.encode(samples))
+
+    def encode(self, samples: NDArray[np.float32]) -> bytes:
+        """File content of the clip that `write` would store."""
+        return encode_clip(samples, self._format)
+
+    def put(self, key: SegmentKey, data: bytes) -> StoredClip:
+        """Store what `encode` gave as the clip of `key`."""
         path = f"{self._root}/{_folder(key.broadcast)}/{key.epoch}/{key.seq:06}.{self._format}"
         with self._faults():
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)

@@ -66,3 +66,7 @@ class BusError(MissingError):
 
 class StoreError(MissingError):
     """Raised when the database cannot be opened, or is of another schema version."""
+
+
+class RefusedRowError(StoreError):
+    """Raised when a row breaks a rule of the schema: trying again would fail again."""

@@ -47,6 +47,12 @@ class Metrics:
         self.ingest_reconnects = self._counter(
             "ingest_reconnects", "Connections opened again", "protocol", "reason"
         )
+        self.ingest_outbox_bytes = self._gauge(
+            "ingest_outbox_bytes", "Clips of live rooms that wait for the stores"
+        )
+        self.ingest_outbox_refused = self._counter(
+            "ingest_outbox_refused", "Deliveries of live rooms that could not be kept"
+        )
         self.vad_speech_seconds = self._counter("vad_speech_seconds", "Speech cut, in seconds")
         self.segment_duration_seconds = self._histogram(
             "segment_duration_seconds", "Length of speech segments", _SEGMENT_SECONDS

@@ -18,6 +18,7 @@ from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
 from pipeline.errors import MissingError
+from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
 from pipeline.metrics import Metrics, serve_metrics
 from pipeline.processes import Ready, stop_with_stdin, stoppable
@@ -73,8 +74,10 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
         folders = settings.allowed_media_dirs or None
         outlets = Outlets(means.store, means.bus, clips, means.metrics)
-        worker = IngestWorker(outlets, IngestOptions.of(settings, window_ms, folders), means.stop)
-        return worker.run(room, source, speed=speed, broadcast=broadcast)
+        options = IngestOptions.of(settings, window_ms, folders)
+        with Outbox(means.metrics) as outbox:
+            worker = IngestWorker(outlets, options, means.stop, outbox=outbox)
+            return worker.run(room, source, speed=speed, broadcast=broadcast)
 
 
 def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:

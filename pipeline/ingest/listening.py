@@ -164,12 +164,15 @@ class Listening:
             self.recorder.stretch(item)
             return
         try:
-            self.recorder.segment(item, self._arrival(item.end_ms))
+            kept = self.recorder.segment(item, self._arrival(item.end_ms))
         except (ClipStoreError, BusError) as error:
             reason = REASON_NOT_STORED if isinstance(error, ClipStoreError) else REASON_NOT_SENT
             end_ms = max(item.end_ms, duration_ms or 0)
             self.recorder.stretch(Stretch(item.start_ms, end_ms, CoverageKind.FAILED, reason))
             raise
+        if not kept:
+            failed = Stretch(item.start_ms, item.end_ms, CoverageKind.FAILED, REASON_NOT_STORED)
+            self.recorder.stretch(failed)
 
     def _arrival(self, end_ms: int) -> dt.datetime:
         """Wall time at which the sound that ends at `end_ms` had come."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipeline.bus import Bus
 from pipeline.clips import ClipStore
+from pipeline.ingest.outbox import Outbox
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CoverageKind,
@@ -35,7 +38,10 @@ class Outlets:
 class Recorder:
     """One broadcast being written. `epoch` and `offset_ms` move on with every connection."""
 
-    def __init__(self, outlets: Outlets, room: str, broadcast: str) -> None:
+    def __init__(
+        self, outlets: Outlets, room: str, broadcast: str, outbox: Outbox | None = None
+    ) -> None:
+        """`outbox` takes what a live room says; without one everything is stored at once."""
         self.epoch = 0
         self.offset_ms = 0
         """Where the epoch begins on the broadcast's media clock."""
@@ -44,34 +50,33 @@ class Recorder:
         self.end_ms = 0
         """Up to where the broadcast is accounted for."""
         self._outlets = outlets
+        self._outbox = outbox
         self._room = room
         self._broadcast = broadcast
         self._stretches: list[Stretch] = []
 
-    def segment(self, segment: SpeechSegment, at: dt.datetime) -> None:
-        """Clip, then row, then message: a message never names what is not there.
+    def segment(self, segment: SpeechSegment, at: dt.datetime) -> bool:
+        """Keep a segment; False when it has to be given up because too much waits already.
 
-        Raises ClipStoreError, StoreError or BusError.
+        Without an outbox it is stored when this returns. Raises ClipStoreError, StoreError or
+        BusError then.
         """
-        outlets = self._outlets
         key = SegmentKey(self._broadcast, self.epoch, segment.seq)
-        clip = outlets.clips.write(key, segment.samples)
         message = SegmentMessage(
             key=key,
             room=self._room,
             start_ms=self.offset_ms + segment.start_ms,
             end_ms=self.offset_ms + segment.end_ms,
             at=at,
-            clip_uri=clip.uri,
-            clip_sha256=clip.sha256,
+            clip_uri="",
+            clip_sha256="",
             language=segment.language,
         )
-        outlets.store.add_segment(message)
-        outlets.bus.publish(SEGMENTS, message)
+        data = self._outlets.clips.encode(segment.samples)
+        if not self._send(len(data), partial(self._deliver, message, data)):
+            return False
         self.segments += 1
-        seconds = (segment.end_ms - segment.start_ms) / 1000
-        outlets.metrics.vad_speech_seconds.inc(seconds)
-        outlets.metrics.segment_duration_seconds.observe(seconds)
+        return True
 
     def stretch(self, stretch: Stretch) -> None:
         """Enter a stretch of the epoch into the ledger."""
@@ -90,7 +95,25 @@ class Recorder:
             self.offset_ms = self.end_ms
 
     def flush(self) -> None:
-        """Write the stretches that wait. Raises StoreError."""
+        """Write the stretches that wait. Raises StoreError without an outbox."""
         waiting, self._stretches = self._stretches, []
         if waiting:
-            self._outlets.store.add_stretches(self._broadcast, self.epoch, waiting)
+            add = self._outlets.store.add_stretches
+            self._send(0, partial(add, self._broadcast, self.epoch, waiting))
+
+    def _deliver(self, message: SegmentMessage, data: bytes) -> None:
+        """Clip, then row, then message: a message never names what is not there."""
+        outlets = self._outlets
+        clip = outlets.clips.put(message.key, data)
+        message = replace(message, clip_uri=clip.uri, clip_sha256=clip.sha256)
+        outlets.store.add_segment(message)
+        outlets.bus.publish(SEGMENTS, message)
+        seconds = (message.end_ms - message.start_ms) / 1000
+        outlets.metrics.vad_speech_seconds.inc(seconds)
+        outlets.metrics.segment_duration_seconds.observe(seconds)
+
+    def _send(self, size: int, deliver: Callable[[], None]) -> bool:
+        if self._outbox is not None:
+            return self._outbox.put(size, deliver)
+        deliver()
+        return True

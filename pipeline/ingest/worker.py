@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import TingboError
 from pipeline.ingest.listening import IngestOptions, Listening
+from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.recorder import Outlets, Recorder
 from pipeline.ingest.source import open_source
 
@@ -45,11 +46,14 @@ class IngestWorker:
         options: IngestOptions,
         stop: threading.Event,
         now: Callable[[], dt.datetime] = utc_now,
+        outbox: Outbox | None = None,
     ) -> None:
+        """`outbox` holds what live rooms say while the stores are away; recordings need none."""
         self._outlets = outlets
         self._options = options
         self._stop = stop
         self._now = now
+        self._outbox = outbox
 
     def run(
         self, room: str, url: str, *, speed: float | None = None, broadcast: str | None = None
@@ -68,7 +72,7 @@ class IngestWorker:
             name = broadcast or f"{room}-{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             self._outlets.store.add_broadcast(room, name, started_at)
             listening = Listening(
-                Recorder(self._outlets, room, name),
+                Recorder(self._outlets, room, name, self._outbox if source.info.live else None),
                 self._outlets.metrics,
                 self._options,
                 self._stop,

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from pipeline.errors import StoreError
+from pipeline.errors import RefusedRowError, StoreError
 
 #: Revision of the newest migration; a test keeps it so.
 SCHEMA_REVISION = "0002"
@@ -117,7 +117,7 @@ class Database:
         try:
             yield
         except IntegrityError as error:
-            raise StoreError(
+            raise RefusedRowError(
                 f"The database {self._place} refuses a row ({_reason(error)}): "
                 "add the broadcast and the segment it belongs to first."
             ) from error
