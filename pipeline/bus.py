@@ -49,8 +49,9 @@ T = TypeVar("T")
 #: A message handed out more often than this is given up as a dead letter.
 MAX_DELIVERIES = 3
 
-#: A consumer silent for this long has its messages taken over: at least 3 × p99 of a batch.
-RECLAIM_IDLE_MS = 60_000
+#: A consumer silent for this long has its messages taken over. Who works longer on a batch says so
+#: meanwhile (`extend`); nobody else needs more than a third of it.
+RECLAIM_IDLE_MS = 20_000
 
 #: Pause between two looks at several partitions: none of them can be waited for alone.
 _LOOK_SECONDS = 0.025
@@ -150,6 +151,13 @@ class Bus:
         """Tell that `consumer` still works on `ids`, so that nobody takes them over."""
         for partition, own in self._by_partition(stream, ids):
             partition.extend(group, consumer, own)
+
+    def hand_back(
+        self, stream: Stream[T], group: str, consumer: str, held: Sequence[Delivery[T]]
+    ) -> None:
+        """Let others have `held` at once, as if they had not been handed out this time."""
+        for delivery in held:
+            self._partition(stream, delivery.id).hand_back(group, consumer, delivery)
 
     def dead_letter(
         self, stream: Stream[T], group: str, delivery: Delivery[T], reason: str

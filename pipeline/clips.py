@@ -23,7 +23,7 @@ import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
-from pipeline.errors import ClipStoreError
+from pipeline.errors import ClipStoreAwayError, ClipStoreError
 from pipeline.records import SAMPLE_RATE, SegmentKey
 
 #: Bits per second of an Opus clip: speech stays clear, and a clip is a tenth of FLAC.
@@ -102,6 +102,10 @@ class ClipStore:
             try:
                 data = self._files.cat_file(path)
             except FileNotFoundError as error:
+                if not self._files.exists(self._root):  # as when a network disk is not mounted
+                    raise ClipStoreAwayError(
+                        f"The clip folder {self._url} is not there: mount it, or correct clips_url."
+                    ) from error
                 raise ClipStoreError(
                     f"The clip {uri} does not exist: restore it, or set clips_url to where it is."
                 ) from error
@@ -133,7 +137,7 @@ class ClipStore:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)
-            raise ClipStoreError(
+            raise ClipStoreAwayError(
                 f"The clip folder {self._url} cannot be used ({reason}): {remedy}."
             ) from error
 

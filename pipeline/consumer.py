@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from pipeline.bus import Bus, consumer_name
-from pipeline.errors import BusError
+from pipeline.errors import BusError, ClipStoreAwayError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.streams import Delivery, Stream
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 10.0
 
 #: How long an idle worker waits for a message, and how late it may notice a stop.
 IDLE_MS = 500
@@ -34,14 +34,18 @@ class Consumer(Generic[T]):
         self._group = group
         self._metrics = metrics
         self._name = consumer_name()
+        self._in_hand: dict[str, Delivery[T]] = {}
+        """What was read and is not answered, by id."""
 
     def read(
         self, count: int, block_ms: int, given_up: Callable[[Delivery[T], str], None]
     ) -> list[Delivery[T]]:
         """Up to `count` messages, as `Bus.read_batch` gives them."""
-        return self._bus.read_batch(
+        batch = self._bus.read_batch(
             self._stream, self._group, self._name, count, block_ms, given_up=given_up
         )
+        self._in_hand.update({delivery.id: delivery for delivery in batch})
+        return batch
 
     def extend(self, ids: Sequence[str]) -> None:
         """Tell that `ids` are still worked on, so that nobody takes them over."""
@@ -50,25 +54,45 @@ class Consumer(Generic[T]):
     def ack(self, ids: Sequence[str]) -> None:
         """Mark messages as done. Call it after their results are stored and published."""
         self._bus.ack(self._stream, self._group, ids)
+        for id_ in ids:
+            self._in_hand.pop(id_, None)
 
     def dead_letter(self, delivery: Delivery[T], reason: str) -> None:
         """Give a message up at once, because it would fail again and again."""
         self._bus.dead_letter(self._stream, self._group, delivery, reason)
+        self._in_hand.pop(delivery.id, None)
 
     def work(self, step: Callable[[], object], stop: threading.Event) -> None:
         """Call `step` until `stop` is set, over every failure, then leave the group.
 
         The step in hand is finished; what was not read stays for others.
         """
+        pause_s = _PAUSE_SECONDS
         while not stop.is_set():
             try:
                 step()
+                pause_s = _PAUSE_SECONDS
+            except (BusError, StoreError, ClipStoreAwayError) as error:
+                log.warning("%s waits: %s", self._stream.name, error)
+                self._hand_back()
+                self._metrics.worker_failures.labels(self._group).inc()
+                stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_SECONDS)
             except Exception:  # the one catch-all: a fault nobody foresaw must not end the stage
                 # Unacknowledged messages come back: to this worker or to another.
                 log.exception("A batch of %s failed; it will be delivered again", self._stream.name)
+                self._in_hand.clear()
                 self._metrics.worker_failures.labels(self._group).inc()
                 stop.wait(_PAUSE_SECONDS)
         try:
             self._bus.leave(self._stream, self._group, self._name)
+        except BusError as error:
+            log.warning("%s", error)
+
+    def _hand_back(self) -> None:
+        """Give back what was read: that a store is away is no fault of the messages."""
+        held, self._in_hand = list(self._in_hand.values()), {}
+        try:
+            self._bus.hand_back(self._stream, self._group, self._name, held)
         except BusError as error:
             log.warning("%s", error)

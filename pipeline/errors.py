@@ -60,6 +60,10 @@ class ClipStoreError(MissingError):
     """Raised when a clip cannot be written or read; names the place and the reason."""
 
 
+class ClipStoreAwayError(ClipStoreError):
+    """Raised when the place of all clips cannot be reached, and nothing is wrong with one clip."""
+
+
 class BusError(MissingError):
     """Raised when the bus cannot be started or reached."""
 

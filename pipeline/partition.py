@@ -128,6 +128,22 @@ class Partition(Generic[T]):
             group, lambda: self._redis.xclaim(self.key, group, consumer, 0, own, justid=True)
         )
 
+    def hand_back(self, group: str, consumer: str, delivery: Delivery[T]) -> None:
+        """Make a message look abandoned, and its last delivery not counted."""
+        self._with_group(
+            group,
+            lambda: self._redis.xclaim(
+                self.key,
+                group,
+                consumer,
+                0,
+                [plain_id(delivery.id)],
+                idle=self._reclaim_idle_ms,
+                retrycount=delivery.deliveries - 1,
+                justid=True,
+            ),
+        )
+
     def bury(self, letter: DeadLetter, reason: str) -> None:
         """Keep a message among the dead letters and acknowledge it, both or neither."""
         with self._address.errors(), self._redis.pipeline(transaction=True) as pipe:

@@ -160,6 +160,19 @@ def test_a_message_that_is_extended_is_not_taken_over(redis_url: str) -> None:
         assert read_reclaimed(bus, "other")[0].deliveries == 2
 
 
+def test_what_is_handed_back_comes_at_once_and_counts_no_delivery(redis_url: str) -> None:
+    """A store that is away for long makes no dead letters of innocent messages."""
+    with Bus(redis_url, Metrics(), reclaim_idle_ms=60_000) as bus:
+        bus.publish(SEGMENTS, message(0))
+        held = read(bus, "c1")
+        for consumer in ("c2", "c3", "c4", "c5"):
+            bus.hand_back(SEGMENTS, "asr", "c1", held)
+            held = read(bus, consumer)
+            assert [(item.record.key.seq, item.deliveries) for item in held] == [(0, 1)]
+        assert bus.dead_letters(SEGMENTS) == []
+        assert bus.stats(SEGMENTS, "asr").total == 1
+
+
 def test_after_three_deliveries_a_message_becomes_a_dead_letter(
     eager: Bus, metrics: Metrics
 ) -> None:

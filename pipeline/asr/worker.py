@@ -14,7 +14,7 @@ from pipeline.asr.recogniser import Recogniser
 from pipeline.bus import RECLAIM_IDLE_MS, Bus
 from pipeline.clips import ClipStore
 from pipeline.consumer import IDLE_MS, Consumer
-from pipeline.errors import BadInputError, BusError, ClipStoreError
+from pipeline.errors import BadInputError, BusError, ClipStoreAwayError, ClipStoreError
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CoverageKind,
@@ -148,6 +148,8 @@ class AsrWorker:
                 continue
             try:
                 loaded.append((item, self._load(item.record)))
+            except ClipStoreAwayError:
+                raise
             except ClipStoreError as error:
                 log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
         for item, transcript in self._transcribed(loaded):
