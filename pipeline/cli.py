@@ -332,12 +332,13 @@ def cases_show(
 
     with Store(load_settings().effective_database_url) as store:
         found = store.case(case)
+        earlier = store.earlier_cases(found) if found else []
     if found is None:
         raise BadInputError(f"Case {case} does not exist: see `tingbo cases list --state all`.")
     if as_json:
         print(json.dumps(plain(found), ensure_ascii=False, indent=1))
     else:
-        print_case(found, out)
+        print_case(found, earlier, out)
 
 
 app.command("train", epilog=_EPILOG)(cli_model.train)

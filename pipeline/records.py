@@ -294,6 +294,8 @@ class Finding:
     suggestion: str = ""
     shadow: bool = False
     """Of a rule on trial: it is recorded, and nobody is told."""
+    pitch: str = ""
+    """Key of the claim: the same when it is said again, also in another broadcast."""
 
 
 class CaseState(StrEnum):

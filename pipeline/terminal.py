@@ -21,7 +21,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.records import CATEGORY_NAMES, Case, Category, Coverage, Finding, Verdict
+from pipeline.records import (
+    CATEGORY_NAMES,
+    Case,
+    CaseState,
+    Category,
+    Coverage,
+    Finding,
+    Verdict,
+)
 
 if TYPE_CHECKING:  # `tingbo check` is ready sooner without the database and the bus
     from pipeline.alerts import Alert
@@ -42,6 +50,7 @@ _COLOURS = {
     Category.PRIZES_AND_GIFTS: "bright_magenta",
 }
 _VERDICTS = {Verdict.PASS: "放行", Verdict.REVIEW: "复核", Verdict.BLOCK: "拦截"}
+_STATES = {CaseState.OPEN: "待处理", CaseState.CLAIMED: "处理中", CaseState.DECIDED: "已处理"}
 _COVERAGE = (
     ("heard_ms", "听到"),
     ("silent_ms", "静音"),
@@ -140,12 +149,12 @@ def print_cases(cases: Sequence[Case], out: Console) -> None:
     out.print(table)
 
 
-def print_case(case: Case, out: Console) -> None:
-    """Everything a reviewer needs to judge one case."""
+def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
+    """Everything a reviewer needs to judge one case; `earlier` are those of the same pitch."""
     finding = case.finding
     out.print(Text.assemble((case.id, "bold"), "  ", _what(finding)))
     rows = [
-        ("状态", case.state.value),
+        ("状态", _STATES[case.state]),
         ("房间 / 场次", f"{case.room} / {case.broadcast}"),
         ("出现时间", "、".join(clock(ms) for ms in case.times_ms)),
         ("为什么", finding.why.text),
@@ -161,6 +170,12 @@ def print_case(case: Case, out: Console) -> None:
         ("合规说法", finding.suggestion),
         ("录音", case.clip_uri),
         ("立案", f"{case.opened_at:%Y-%m-%d %H:%M:%S} UTC"),
+        (
+            "以前说过",
+            "；".join(
+                f"{one.id}（{one.opened_at:%Y-%m-%d}，{_STATES[one.state]}）" for one in earlier
+            ),
+        ),
     ]
     out.print(Text.assemble(("原话", "bold"), "  ", _marked(case.text, finding)))
     for name, value in rows:

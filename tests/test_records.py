@@ -61,6 +61,7 @@ FINDING = Finding(
     facts_to_check=("近三十天成交价",),
     suggestion="今天直播间的价格是……",
     shadow=True,
+    pitch="p0123456789abcde",
 )
 
 #: One sample for every record that travels, no field left at its default.

@@ -27,6 +27,7 @@ from pipeline.detect.features import NEIGHBOURS
 from pipeline.detect.lexicon import load_rule_pack
 from pipeline.detect.normalize import NormalText
 from pipeline.detect.pack import Rule, RulePack
+from pipeline.detect.pitch import pitch_of
 from pipeline.detect.restore import reading_of
 from pipeline.records import (
     CATEGORY_NAMES,
@@ -202,7 +203,8 @@ class Detector:
         spoken = words_in(utterance, span)
         unsure = [word.text for word in spoken if word.probability < UNSURE_WORD]
         example = next((rule for rule in rules if rule.subtype == subtype), rules[0])
-        act = self._act(said, category, (places[0][0], max(end for _, end in places)), example)
+        first, last = places[0][0], max(end for _, end in places)
+        act = self._act(said, category, (first, last), example)
         return Finding(
             category=category,
             subtype=subtype,
@@ -220,6 +222,7 @@ class Detector:
             basis=tuple(p.basis for p in self.pack.basis.in_force(example.basis, on)),
             facts_to_check=example.facts_to_check,
             suggestion=example.suggestion,
+            pitch=pitch_of(category, subtype, text.text[first:last]),
         )
 
     def _act(

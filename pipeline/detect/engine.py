@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.detect.acts import ASSERTION, Effect, SpeechAct, act_of, target_of
 from pipeline.detect.normalize import NormalText
 from pipeline.detect.pack import Rule, RulePack, RuleStatus
+from pipeline.detect.pitch import pitch_of
 from pipeline.detect.reading import MAX_WITHIN_S
 from pipeline.detect.restore import Change, changes_of, reading_of
 from pipeline.detect.rules import Context, Match, match_rules
@@ -157,6 +158,7 @@ def _finding(view: _View, match: Match, on: dt.date) -> Finding:
         facts_to_check=rule.facts_to_check,
         suggestion=rule.suggestion,
         shadow=rule.status is RuleStatus.SHADOW,
+        pitch=pitch_of(rule.category, rule.subtype, view.text.text[match.start : match.end]),
     )
 
 

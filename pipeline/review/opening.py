@@ -45,23 +45,26 @@ def file_findings(
 
 
 def case_id(broadcast: str, finding: Finding) -> str:
-    """Id of the case that `finding` opens: the same pitch in the same words has the same id."""
-    parts = (broadcast, finding.category.value, finding.subtype, _plain(finding.evidence))
+    """Id of the case that `finding` opens: the same pitch in a broadcast has the same id."""
+    words = finding.pitch or _plain(finding.evidence)
+    parts = (broadcast, finding.category.value, finding.subtype, words)
     return "c" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:15]
 
 
 def same_pitch(a: Finding, b: Finding) -> bool:
     """Whether a reviewer who decided one of two findings of a broadcast has decided the other.
 
-    They have the same category and subtype, the same numerals, and sound (nearly) the same: the
-    recogniser writes one pitch with different homophones. Another price or another illness is
-    another pitch.
+    They have the same key, or the same category, subtype and numerals and nearly the same sound:
+    the recogniser writes one pitch with different homophones and slips. Another price or another
+    illness is another pitch.
     Both halves of a claim that is spread over utterances are one, whatever they sound like.
     """
     if a.category is b.category and (_is_rest_of(a, b) or _is_rest_of(b, a)):
         return True
     if (a.category, a.subtype) != (b.category, b.subtype):
         return False
+    if a.pitch and a.pitch == b.pitch:
+        return True
     plain_a, plain_b = _plain(a.evidence), _plain(b.evidence)
     if _numerals(plain_a) != _numerals(plain_b):
         return False

@@ -124,6 +124,7 @@ def _open(connection: sa.Connection, opening: Opening, opened_at: Any) -> bool:
         "subtype": opening.finding.subtype,
         "state": CaseState.OPEN.value,
         "opener": finding_id(opening.key, opening.finding),
+        "pitch": opening.finding.pitch,
         "text": opening.text.replace("\x00", "\ufffd"),
         "clip_uri": heard.clip_uri,
         "opened_at": opened_at,

@@ -163,8 +163,19 @@ cases = sa.Table(
     sa.Column("clip_uri", sa.Text, nullable=False),
     sa.Column("opened_at", UtcTime, nullable=False),
     sa.Column("heard_at", UtcTime, nullable=False),
+    # Of the finding that opened it; empty in rows of the first schema.
+    sa.Column("pitch", sa.Text, nullable=False, server_default=""),
     sa.Index(None, "state", "opened_at"),
     sa.Index(None, "broadcast", "category", "subtype"),
+    sa.Index(None, "room", "pitch"),
+)
+
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    # What is taken back is taken back once.
+    sa.Column("finding", sa.Text, sa.ForeignKey("findings.id"), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
 )
 
 case_findings = sa.Table(

@@ -248,6 +248,20 @@ class Store:
         with self._database.read() as connection:
             return load_cases(connection, where, limit)
 
+    def earlier_cases(self, case: Case, limit: int = 5) -> list[Case]:
+        """Cases of the same pitch in earlier broadcasts of the room, the last `limit` of them."""
+        if not case.finding.pitch:
+            return []
+        same = (
+            cases.c.room == case.room,
+            cases.c.pitch == case.finding.pitch,
+            cases.c.broadcast != case.broadcast,
+            cases.c.opened_at <= case.opened_at,
+        )
+        last = sa.select(cases.c.id).where(*same).order_by(cases.c.opened_at.desc()).limit(limit)
+        with self._database.read() as connection:
+            return load_cases(connection, [cases.c.id.in_(last)], limit)
+
     def case(self, case: str) -> Case | None:
         """The case of this id; None when there is none."""
         with self._database.read() as connection:

@@ -109,6 +109,13 @@ def test_an_act_that_does_not_live_up_to_its_examples_is_told(tmp_path: Path) ->
     ]
 
 
+def test_a_finding_has_the_key_of_its_pitch(pack: RulePack) -> None:
+    """The same for the same claim in other writing, in whatever sentence."""
+    keys = {read(pack, text).findings[0].pitch for text in ("加我微信", "姐妹们加咱 薇信")}
+    assert len(keys) == 1
+    assert keys.pop() != read(pack, "加我电话").findings[0].pitch
+
+
 def test_an_excused_match_is_told_with_its_act(pack: RulePack) -> None:
     """A refusal is no finding, and whoever asks learns which act it was."""
     reading = read(pack, "别加微信")

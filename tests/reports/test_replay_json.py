@@ -82,6 +82,7 @@ def test_a_finding_is_complete() -> None:
         "facts_to_check": ["成交价截图"],
         "suggestion": "价格以商品页为准",
         "shadow": False,
+        "pitch": "",
     }
 
 

@@ -215,6 +215,33 @@ def test_another_pitch(a: str, b: str) -> None:
     assert not same_pitch(finding(b), finding(a))
 
 
+def test_the_key_decides_before_the_sound() -> None:
+    """What the engine calls one pitch is one, though counts differ; others may sound alike."""
+    five = dataclasses.replace(finding("最后五套"), pitch="p1")
+    three = dataclasses.replace(finding("最后三套"), pitch="p1")
+    assert same_pitch(five, three)
+    assert case_id("b", five) == case_id("b", three)
+    assert not same_pitch(five, dataclasses.replace(three, pitch="p2"))
+    assert same_pitch(five, dataclasses.replace(five, pitch="p2"))
+
+
+def test_cases_of_a_pitch_are_found_in_earlier_broadcasts(store: Store) -> None:
+    """What was decided before is seen: of the same room, before this one, the last ones."""
+    store.add_broadcast("next door", "neighbour", AT)
+    key = SegmentKey("neighbour", 0, 0)
+    store.add_segment(SegmentMessage(key, "next door", 0, 8_000, AT, "file:///n.flac", "0"))
+    pitch = dataclasses.replace(finding("全网最低价"), pitch="p1")
+    days = [NOW + dt.timedelta(days=day) for day in range(3)]
+    file_findings(store, key, "", [pitch], days[0])
+    (first,) = file_findings(store, SegmentKey("other", 0, 0), "", [pitch], days[1])
+    (second,) = file_findings(store, SegmentKey("b", 0, 0), "", [pitch], days[2])
+    unkeyed = finding("全网最低价", subtype="P04")
+    (bare,) = file_findings(store, SegmentKey("b", 0, 1), "", [unkeyed], days[2])
+    assert store.earlier_cases(second) == [first]
+    assert store.earlier_cases(first) == []
+    assert store.earlier_cases(bare) == []
+
+
 def test_another_subtype_is_another_pitch() -> None:
     """The reviewer judges it under another rule."""
     assert not same_pitch(finding("全网最低价"), finding("全网最低价", subtype="P02"))

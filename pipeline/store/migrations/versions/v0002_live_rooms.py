@@ -58,3 +58,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("broadcast", "epoch", "seq", name=op.f("pk_second_opinions")),
     )
+    op.add_column("cases", sa.Column("pitch", sa.Text(), nullable=False, server_default=""))
+    op.create_index(op.f("ix_cases_room_pitch"), "cases", ["room", "pitch"], unique=False)
+    op.create_table(
+        "corrections",
+        sa.Column("finding", sa.Text(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["finding"], ["findings.id"], name=op.f("fk_corrections_findings")),
+        sa.PrimaryKeyConstraint("finding", name=op.f("pk_corrections")),
+    )
