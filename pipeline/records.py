@@ -9,11 +9,16 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+#: A wall time with its zone, in UTC; JSON without a zone is refused.
+WallTime = Annotated[dt.datetime, Meta(tz=True)]
 
 #: Everything inside tingbo is mono sound at this rate, in Hz.
 SAMPLE_RATE = 16_000
@@ -323,7 +328,7 @@ class SegmentMessage:
     room: str
     start_ms: int
     end_ms: int
-    at: dt.datetime
+    at: WallTime
     """Wall time (UTC) at which the segment's last sample was received."""
     clip_uri: str
     clip_sha256: str
@@ -338,7 +343,7 @@ class TranscriptMessage:
 
     key: SegmentKey
     room: str
-    at: dt.datetime
+    at: WallTime
     """Copied from the segment."""
 
 
@@ -360,8 +365,8 @@ class Case:
     clip_uri: str
     finding: Finding
     """The finding that opened it."""
-    opened_at: dt.datetime
-    heard_at: dt.datetime
+    opened_at: WallTime
+    heard_at: WallTime
     """Wall time (UTC) at which the utterance ended; opened_at − heard_at is the alert's latency."""
     findings: tuple[Finding, ...] = field(default=())
     """All findings, first one included."""
@@ -374,5 +379,5 @@ class CaseMessage:
     case: str
     room: str
     broadcast: str
-    at: dt.datetime
+    at: WallTime
     """Copied from the segment."""

@@ -27,13 +27,12 @@ AT = dt.datetime(2026, 11, 11, 20, 0, tzinfo=dt.UTC)
 #: A busy machine is no reason to fail.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-words = st.builds(
-    Word, st.integers(), st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False)
-)
+ms = st.integers(-(2**63), 2**63 - 1)
+words = st.builds(Word, ms, ms, st.text(), st.floats(allow_nan=False, allow_infinity=False))
 transcripts = st.builds(
     Transcript,
-    st.integers(),
-    st.integers(),
+    ms,
+    ms,
     st.text(),
     st.lists(words).map(tuple),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -50,16 +49,14 @@ def test_any_transcript_comes_back_equal(transcript: Transcript) -> None:
 
 
 @patient
-@given(st.datetimes(timezones=st.timezones()))
-def test_any_time_comes_back_as_the_same_moment_in_utc(at: dt.datetime) -> None:
+@given(
+    st.datetimes(AT.replace(year=1, tzinfo=None), AT.replace(year=9999, tzinfo=None)),
+    st.integers(-14 * 60, 14 * 60).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes))),
+)
+def test_any_time_comes_back_as_the_same_moment(at: dt.datetime, zone: dt.timezone) -> None:
     """Time zones of hosts differ; the moment is what counts."""
-    try:
-        at.astimezone(dt.UTC)
-    except OverflowError:
-        return
-    back = decode(TranscriptMessage, encode(TranscriptMessage(SegmentKey("b", 0, 0), "r", at)))
-    assert back.at == at.astimezone(dt.UTC)
-    assert back.at.tzinfo is dt.UTC
+    message = TranscriptMessage(SegmentKey("b", 0, 0), "r", at.replace(tzinfo=zone))
+    assert decode(TranscriptMessage, encode(message)) == message
 
 
 @patient
@@ -74,14 +71,20 @@ def test_any_other_bytes_are_refused_and_kept(payload: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"start_ms": "1"}, "start_ms: str where int belongs"),
-        ({"start_ms": True}, "start_ms: bool where int belongs"),
-        ({"start_ms": 1.0}, "start_ms: float where int belongs"),
-        ({"room": None}, "room: NoneType where str belongs"),
-        ({"at": "2026-11-11T20:00:00"}, "at: 2026-11-11T20:00:00 has no time zone"),
-        ({"at": "yesterday"}, "at: Invalid isoformat string: 'yesterday'"),
-        ({"key": {"broadcast": "b", "epoch": [], "seq": 0}}, "key: epoch: list where int belongs"),
-        ({"key": []}, "key: list where dict belongs"),
+        ({"start_ms": "1"}, "Expected `int`, got `str` - at `$.start_ms`"),
+        ({"start_ms": True}, "Expected `int`, got `bool` - at `$.start_ms`"),
+        ({"start_ms": 1.5}, "Expected `int`, got `float` - at `$.start_ms`"),
+        ({"room": None}, "Expected `str`, got `null` - at `$.room`"),
+        (
+            {"at": "2026-11-11T20:00:00"},
+            "Expected `datetime` with a timezone component - at `$.at`",
+        ),
+        ({"at": "yesterday"}, "Invalid RFC3339 encoded datetime - at `$.at`"),
+        (
+            {"key": {"broadcast": "b", "epoch": [], "seq": 0}},
+            "Expected `int`, got `array` - at `$.key.epoch`",
+        ),
+        ({"key": []}, "Expected `object`, got `array` - at `$.key`"),
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, object], reason: str) -> None:
@@ -95,13 +98,13 @@ def test_a_wrong_field_is_named(change: dict[str, object], reason: str) -> None:
 
 def test_a_missing_field_without_default_is_refused() -> None:
     """A message without its key cannot be processed."""
-    with pytest.raises(DecodeError, match="'end_ms'"):
+    with pytest.raises(DecodeError, match="missing required field `end_ms`"):
         decode(Stretch, '{"start_ms": 0, "kind": "heard"}')
 
 
 def test_an_unknown_code_is_refused() -> None:
     """A kind of stretch nobody knows must not be counted as anything."""
-    with pytest.raises(DecodeError, match="'asleep' is not a valid CoverageKind"):
+    with pytest.raises(DecodeError, match="Invalid enum value 'asleep'"):
         decode(Stretch, '{"start_ms": 0, "end_ms": 1, "kind": "asleep"}')
 
 
@@ -118,13 +121,19 @@ def test_deep_nesting_is_refused_not_fatal() -> None:
 
 
 def test_what_cannot_travel_is_refused_at_the_sender() -> None:
-    """Sound, naive times and NaN are defects of the caller."""
-    with pytest.raises(TypeError, match="ndarray does not travel"):
+    """Sound and numbers that are none are defects of the caller."""
+    with pytest.raises(TypeError, match=r"numpy\.ndarray is unsupported"):
         encode(AudioChunk(0, np.zeros(3, np.float32)))
-    with pytest.raises(ValueError, match="no time zone"):
-        encode(TranscriptMessage(SegmentKey("b", 0, 0), "r", AT.replace(tzinfo=None)))
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        encode(Word(0, 1, "好", float("nan")))
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="no number that JSON knows"):
+            encode(Transcript(0, 1, "好", (Word(0, 1, "好", number),)))
+
+
+def test_a_time_without_a_zone_is_refused_by_whoever_reads_it() -> None:
+    """Nobody knows which moment it is."""
+    naive = TranscriptMessage(SegmentKey("b", 0, 0), "r", AT.replace(tzinfo=None))
+    with pytest.raises(DecodeError, match="with a timezone component"):
+        decode(TranscriptMessage, encode(naive))
 
 
 def test_chinese_stays_readable_and_dates_are_iso() -> None:
