@@ -50,7 +50,7 @@ def decode(cls: type[T], text: str | bytes) -> T:
 
 
 def plain(record: object) -> Any:
-    """The same value in the types JSON knows: dict, list, str, int, float, bool, None."""
+    """The same value in the types JSON knows; a number that is none (infinity) becomes None."""
     return msgspec.json.decode(_encoder.encode(record))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
 _RETRY_TEMPERATURE = 0.4
+_LEAST_LOGPROB = -100.0
 
 
 class Recogniser(Protocol):
@@ -145,7 +146,8 @@ class WhisperRecogniser:
             segment.end_ms,
             "".join(word.text for word in words) or chosen.text[: judgement.kept],
             words,
-            chosen.avg_logprob,
+            # A model's log probability can be minus infinity or none at all; records hold numbers.
+            max(_LEAST_LOGPROB, chosen.avg_logprob),
             chosen.no_speech_prob,
             tuple(judgement.guards),
             judgement.dropped_text,

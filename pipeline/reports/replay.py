@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -100,7 +99,7 @@ def replay_json(replay: Replay) -> dict[str, object]:
         "elapsed_ms": replay.elapsed_ms,
         "coverage": plain(replay.coverage),
         "stretches": plain(replay.stretches),
-        "transcripts": [_transcript(transcript) for transcript in replay.transcripts],
+        "transcripts": [plain(transcript) for transcript in replay.transcripts],
         "findings": plain(replay.findings),
     }
 
@@ -124,14 +123,6 @@ def check_place(file: Path) -> None:
     """Say before hours of work, not after them, that a result has no place: BadInputError."""
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise BadInputError(f"{file} cannot be written: give a file in a folder that exists.")
-
-
-def _transcript(transcript: Transcript) -> dict[str, object]:
-    entry = dict(plain(transcript))
-    # JSON has no infinity, and a model's log probability can be one.
-    for name in ("avg_logprob", "no_speech_prob"):
-        entry[name] = entry[name] if math.isfinite(entry[name]) else None
-    return entry
 
 
 def encodable(text: str) -> str:

@@ -92,7 +92,7 @@ def test_additions_tell_how_far_it_was_heard() -> None:
     assert entry["failure"] == "a.mp4 is cut off."
     assert entry["synthetic_only"] is True
     assert entry["checked_for"] == "2026-11-22"
-    assert entry["made_at"] == "2026-11-22T08:30:00+00:00"
+    assert entry["made_at"] == "2026-11-22T08:30:00Z"
     assert entry["stretches"][2] == {  # type: ignore[index]  # a list of dicts
         "start_ms": 15_000,
         "end_ms": 19_000,
