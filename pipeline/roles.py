@@ -18,6 +18,7 @@ from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
 from pipeline.errors import MissingError
+from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
 from pipeline.metrics import Metrics, serve_metrics
@@ -70,6 +71,7 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
     watch_stdin: bool = False,
 ) -> IngestResult:
     """Listen to one source until it ends or this process is told to stop."""
+    limit_memory(settings.ingest_memory_mb)
     with _means(settings, watch_stdin=watch_stdin) as means:
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
         folders = settings.allowed_media_dirs or None

@@ -152,6 +152,11 @@ class Settings:
     """How long an open source may stay silent on the wire."""
     allowed_media_dirs: tuple[Path, ...] = field(default=(), metadata=_PATHS)
     """Folders whose files may be monitored as rooms; the command line reads any file."""
+    allowed_media_hosts: tuple[str, ...] = field(default=(), metadata=_NAMES)
+    """Hosts, host:port or networks (10.0.0.0/8) with private addresses that rooms may be fetched
+    from; public ones always may. The command line also reaches the host that was typed."""
+    ingest_memory_mb: int = field(default=2048, metadata=_whole(0, 1_048_576, "megabytes"))
+    """No source may take an ingest process beyond this; 0 sets no limit."""
     packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
     """Rule packs of lexicons/extra to judge by as well; none unless named."""
     classifier_dir: Path | None = field(default=None, metadata=_PATH)

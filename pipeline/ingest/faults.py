@@ -20,32 +20,28 @@ from pipeline.errors import (
 SCHEMES = ("http", "https", "rtmp", "rtmps")
 FORMATS = "mp4, m4a, mov, mkv, flv, ts, wav, mp3, ogg or webm"
 
-_CLOSED = (
-    "closed the connection without an answer: check the address, or wait until the room is live"
-)
-_HTTP_REMEDIES: tuple[tuple[type[av.FFmpegError], str], ...] = (
-    (
-        av.HTTPNotFoundError,
-        "answered 404 Not Found: check the address, or wait until the room is live",
-    ),
-    (av.HTTPUnauthorizedError, "answered 401 Unauthorized: give an address with valid credentials"),
-    (av.HTTPForbiddenError, "answered 403 Forbidden: its signature may be out of date, renew it"),
-    (av.HTTPTooManyRequestsError, "answered 429 Too Many Requests: wait, or open fewer rooms"),
-    (av.HTTPClientError, "answered with an HTTP client error: check the address"),
-    (av.HTTPServerError, "answered with an HTTP server error: try again later"),
-    (
-        av.error.ConnectionRefusedError,
-        "refused the connection: check host and port, and that the server runs",
-    ),
-    (av.error.ConnectionResetError, _CLOSED),
-    (av.error.EOFError, _CLOSED),
-    (av.error.InvalidDataError, "does not answer with a media stream: check the address"),
-)
+_HTTP_REMEDIES = {
+    401: "answered 401 Unauthorized: give an address with valid credentials",
+    403: "answered 403 Forbidden: its signature may be out of date, renew it",
+    404: "answered 404 Not Found: check the address, or wait until the room is live",
+    429: "answered 429 Too Many Requests: wait, or open fewer rooms",
+}
+
+
+class Silence(Exception):  # noqa: N818 -- no error by itself: what it means depends on when
+    """Raised by a connection when nothing came in the time there was."""
+
+
+class BrokenOff(Exception):  # noqa: N818 -- as above
+    """Raised by a connection that ended before its end, with the reason."""
 
 
 def shown(url: str) -> str:
     """`url` as it may be printed: without user, password, query and fragment."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address; its beginning tells which one was meant
+        return url.partition("?")[0].rpartition("@")[2][:80]
     if parts.scheme not in SCHEMES:
         return url
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -72,8 +68,9 @@ def unusable_file(path: Path, allowed_dirs: tuple[Path, ...] | None) -> TingboEr
             f"{path} lies outside the folders that rooms may read: "
             "move it, or add its folder to allowed_media_dirs."
         )
-    if path.is_dir():
-        return BadInputError(f"{path} is a folder: name one media file in it.")
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
+        kind = "folder" if path.is_dir() else "pipe or a device"
+        return BadInputError(f"{path} is a {kind}: name one media file.")
     try:
         with path.open("rb") as file:
             first = file.read(1)
@@ -105,23 +102,103 @@ def file_fault(path: Path) -> TingboError:
     )
 
 
-def address_fault(
-    url: str, error: av.FFmpegError, took_s: float, timeout_s: float
-) -> SourceUnreachableError:
-    """Why libav could not open the address `url` within `took_s` of the allowed seconds."""
-    name = shown(url)
-    for kind, remedy in _HTTP_REMEDIES:
-        if isinstance(error, kind):
-            return SourceUnreachableError(f"{name} {remedy}.")
-    # TLS reports the interrupted handshake as an input/output error.
-    if isinstance(error, av.error.ExitError) or took_s >= timeout_s:
+def http_fault(url: str, status: int) -> SourceUnreachableError:
+    """For an answer with an error."""
+    if status >= 500:
+        remedy = "answered with an HTTP server error: try again later"
+    else:
+        remedy = _HTTP_REMEDIES.get(
+            status, f"answered with an HTTP client error ({status}): check the address"
+        )
+    return SourceUnreachableError(f"{shown(url)} {remedy}.")
+
+
+def unreachable(url: str, reason: BaseException) -> SourceUnreachableError:
+    """For an address that no connection could be made to."""
+    if isinstance(reason, ConnectionRefusedError):
         return SourceUnreachableError(
-            f"{name} sent no sound within {timeout_s:g} s: the room may be offline, "
-            "try again when it is live or raise open_timeout_s."
+            f"{shown(url)} refused the connection: check host and port, and that the server runs."
         )
     return SourceUnreachableError(
-        f"{name} cannot be reached ({error.strerror}): check the address and the network."
+        f"{shown(url)} cannot be reached ({reason}): check the address and the network."
     )
+
+
+def silent(url: str, timeout_s: float) -> SourceUnreachableError:
+    """For an address that did not answer with sound in time."""
+    return SourceUnreachableError(
+        f"{shown(url)} sent no sound within {timeout_s:g} s: the room may be offline, "
+        "try again when it is live or raise open_timeout_s."
+    )
+
+
+def broken_before_sound(url: str, reason: str) -> SourceUnreachableError:
+    """For an address whose connection ended before there was any sound."""
+    return SourceUnreachableError(
+        f"{shown(url)} closed the connection without sound ({reason}): "
+        "check the address, or wait until the room is live."
+    )
+
+
+def not_media(url: str) -> SourceUnreachableError:
+    """For an address under which there is something else."""
+    return SourceUnreachableError(
+        f"{shown(url)} does not answer with a media stream: check the address."
+    )
+
+
+def endless_redirects(url: str, limit: int) -> BadInputError:
+    """For an address that leads on and on."""
+    return BadInputError(
+        f"{shown(url)} redirects more than {limit} times: give the address of the stream itself."
+    )
+
+
+def leads_elsewhere(url: str, target: str) -> BadInputError:
+    """For an address that leads to something that is not fetched."""
+    kind = target.partition(":")[0][:20] if ":" in target else "nothing"
+    return BadInputError(
+        f"{shown(url)} leads to an address of the kind {kind!r}, which tingbo does not open from "
+        "there: give an http or https stream."
+    )
+
+
+def compressed(url: str) -> BadInputError:
+    """For a server that packs what was asked for as it is."""
+    return BadInputError(
+        f"{shown(url)} answers with packed bytes (Content-Encoding), which are not unpacked: "
+        "have the server send them as they are."
+    )
+
+
+def no_ranges(url: str) -> SourceUnreachableError:
+    """For a server that gave parts of a file and no longer does."""
+    return SourceUnreachableError(
+        f"{shown(url)} does not give a part of the file when asked: try again, or download it."
+    )
+
+
+def malformed(url: str, reason: str) -> BadInputError:
+    """For what is no address."""
+    return BadInputError(f"{shown(url)} is no address ({reason}): check how it is written.")
+
+
+def too_much(name: str, what: str) -> BadInputError:
+    """For media that claim more than any broadcast has."""
+    return BadInputError(
+        f"{name} is refused: it has {what}; convert it to an ordinary stereo recording."
+    )
+
+
+def rtmp_fault(url: str, error: av.FFmpegError) -> SourceUnreachableError:
+    """Why libav could not open an RTMP address that it had the time for."""
+    if isinstance(error, av.error.ConnectionRefusedError):
+        return unreachable(url, ConnectionRefusedError())
+    if isinstance(error, av.error.ConnectionResetError | av.error.EOFError):
+        return broken_before_sound(url, str(error.strerror))
+    if isinstance(error, av.error.InvalidDataError):
+        return not_media(url)
+    return unreachable(url, OSError(error.strerror))
 
 
 def no_sound(name: str, tracks: tuple[str, ...]) -> BadInputError:
@@ -176,10 +253,10 @@ def stalled(name: str, heard_ms: int, timeout_s: float) -> SourceUnreachableErro
     )
 
 
-def interrupted(name: str, error: av.FFmpegError, heard_ms: int) -> SourceUnreachableError:
+def interrupted(name: str, reason: str, heard_ms: int) -> SourceUnreachableError:
     """For a stream whose connection broke."""
     return SourceUnreachableError(
-        f"{name} broke off at {clock_time(heard_ms)} ({error.strerror}): "
+        f"{name} broke off at {clock_time(heard_ms)} ({reason}): "
         "check the room and the network, then open it again."
     )
 

@@ -51,14 +51,20 @@ class IngestOptions:
 
     @classmethod
     def of(
-        cls, settings: Settings, window_ms: int, allowed_dirs: tuple[Path, ...] | None = None
+        cls,
+        settings: Settings,
+        window_ms: int,
+        allowed_dirs: tuple[Path, ...] | None = None,
+        *,
+        typed: bool = True,
     ) -> IngestOptions:
         """What the settings say, for a recogniser that hears `window_ms` at once.
 
-        `allowed_dirs` are the folders that files must lie in, None for any.
+        `allowed_dirs` are the folders that files must lie in, None for any. `typed` addresses come
+        from the operator's own command line: the host that they name may be private.
         """
         return cls(
-            SourceOptions.of(settings, allowed_dirs),
+            SourceOptions.of(settings, allowed_dirs, typed=typed),
             SegmentOptions(
                 window_ms, settings.min_silence_ms, settings.pad_ms, settings.min_speech_ms
             ),

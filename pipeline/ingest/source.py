@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.codec import CodecContext
 from av.container.input import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
@@ -24,50 +23,26 @@ from av.stream import Discard, Stream
 from pipeline.errors import TingboError
 from pipeline.ingest import faults
 from pipeline.ingest.clock import FrameStamp, MediaClock, Tail
+from pipeline.ingest.containers import (
+    RATES_HZ,
+    Opened,
+    SourceOptions,
+    codec_of,
+    open_address,
+    open_file,
+)
+from pipeline.ingest.faults import BrokenOff, Silence
 from pipeline.ingest.resample import Resampling
 from pipeline.records import AudioChunk, CoverageKind, Gap, samples_to_ms
-from pipeline.settings import Settings
+
+__all__ = ["Source", "SourceInfo", "SourceOptions", "open_source"]
 
 REASON_CUT = "文件不完整，这一段没有声音数据"
 REASON_VIDEO_ONLY = "声音轨道已结束，只剩画面"
 REASON_BROKEN_OFF = "连接中断，这一段声音没有收到"
 
-# No subtitle, playlist, image or concat demuxers: text is not media, and a playlist on disk could
-# name other files.
-_FILE_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": (
-        "mov,matroska,webm,flv,live_flv,mpegts,mpeg,wav,w64,mp3,ogg,aac,flac,avi,asf,aiff,caf,amr"
-    ),
-}
-_ADDRESS_OPTIONS = {
-    "protocol_whitelist": (
-        "http,https,tcp,tls,crypto,rtmp,rtmps,rtmpt,rtmpts,ffrtmphttp,httpproxy"
-    ),
-    "format_whitelist": ("hls,flv,live_flv,mpegts,mov,matroska,webm,mp3,aac,ogg,wav,flac,mpeg"),
-}
-# Enough to see the sound of most live rooms at once; the full probe follows where it is not.
-# Not with fflags=nobuffer: that throws away the sound that was read for the probe.
-_QUICK_PROBE = {"probesize": "65536", "analyzeduration": "500000"}
-
 #: Containers whose declared track length can be believed.
 _EXACT_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "flac", "wav"}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How long to wait for a source, and where files may lie."""
-
-    open_timeout_s: float
-    read_timeout_s: float
-    """Without new sound for this long, an open stream counts as stalled."""
-    allowed_dirs: tuple[Path, ...] | None = None
-    """Folders that files must lie in; None allows every file."""
-
-    @classmethod
-    def of(cls, settings: Settings, allowed_dirs: tuple[Path, ...] | None = None) -> SourceOptions:
-        """What the settings say about waiting; the folders are the caller's choice."""
-        return cls(settings.open_timeout_s, settings.read_timeout_s, allowed_dirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +72,34 @@ def open_source(url: str, options: SourceOptions) -> Source:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() == "file":
-        path = Path(urlsplit(url).path if separator else url)
-        return _open_file(path, options)
+        path = _path(url) if separator else Path(url)
+        return _source(open_file(path, options), str(path), "file", options)
     if scheme.lower() not in faults.SCHEMES:
         raise faults.unsupported_scheme(url, scheme)
-    return _open_address(url, options)
+    opened = open_address(url, options)
+    return _source(opened, faults.shown(url), scheme.lower(), options)
+
+
+def _path(url: str) -> Path:
+    """The path of a file:// address. Raises BadInputError for one of another machine."""
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise faults.malformed(url, "it names a file of another machine")
+    return Path(parts.path)
 
 
 class Source:
     """An open recording or live room."""
 
-    def __init__(self, container: InputContainer, info: SourceInfo, options: SourceOptions) -> None:
+    def __init__(self, opened: Opened, info: SourceInfo, options: SourceOptions) -> None:
         self.info = info
         self.failure: TingboError | None = None
         """Why `read` ended early; None while it runs and after a clean end."""
-        self._container = container
-        self._track = _first_track(container)
+        self._opened = opened
+        self._container = opened.container
+        self._track = _first_track(opened.container)
         self._options = options
-        origin_us = container.start_time if info.duration_ms is not None else None
+        origin_us = self._container.start_time if info.duration_ms is not None else None
         longest_ms = info.duration_ms or 3_600_000
         self._clock = MediaClock(origin_us, longest_ms)
         self._resampling = Resampling(0)
@@ -127,7 +112,7 @@ class Source:
 
     def close(self) -> None:
         """Let go of the file or connection."""
-        self._container.close()
+        self._opened.close()
 
     def read(self) -> Iterator[AudioChunk | Gap]:
         """The sound and its gaps in order, without overlap, from 0 on the media clock.
@@ -138,8 +123,14 @@ class Source:
         try:
             for frame in self._frames():
                 yield from self._heard(frame)
+            if not self._opened.whole() and self.info.live:
+                self.failure = self._interrupted("the server said nothing of an end")
         except av.FFmpegError as error:
             self.failure = self._fault(error)
+        except BrokenOff as error:
+            self.failure = self._interrupted(str(error))
+        except Silence:
+            self.failure = self._stalled()
         except TingboError as error:
             self.failure = error
         # What was decoded before a failure is heard, not lost.
@@ -166,14 +157,22 @@ class Source:
 
     def _frames(self) -> Iterator[AudioFrame]:
         heard_at = time.monotonic()
+        self._renew()
         for packet in self._container.demux():
             if packet.stream_index == self._track.index:
                 for frame in self._decoded(packet):
                     yield frame
                     heard_at = time.monotonic()  # after the yield: the consumer may take its time
+                    self._renew()
+            if not self.info.live:
+                self._renew()
             # libav's own timeout starts anew with every packet, of pictures too.
-            if self.info.live and time.monotonic() - heard_at > self._options.read_timeout_s:
+            elif time.monotonic() - heard_at > self._options.read_timeout_s:
                 raise self._stalled()
+
+    def _renew(self) -> None:
+        if self._opened.patience is not None:
+            self._opened.patience.renew()
 
     def _decoded(self, packet: Packet[Stream]) -> list[AudioFrame]:
         try:
@@ -182,6 +181,9 @@ class Source:
             # One damaged packet is no end: the clock reports the hole at the next good one.
             self._clock.damage()
             return []
+        for frame in frames:
+            if frame.sample_rate not in RATES_HZ:
+                raise faults.too_much(self.info.name, f"a sample rate of {frame.sample_rate} Hz")
         return [frame for frame in frames if frame.samples]
 
     def _fault(self, error: av.FFmpegError) -> TingboError:
@@ -190,7 +192,10 @@ class Source:
             return faults.broken(self.info.name, error, heard_ms)
         if isinstance(error, av.error.ExitError):
             return self._stalled()
-        return faults.interrupted(self.info.name, error, heard_ms)
+        return self._interrupted(str(error.strerror))
+
+    def _interrupted(self, reason: str) -> TingboError:
+        return faults.interrupted(self.info.name, reason, samples_to_ms(self._clock.position))
 
     def _stalled(self) -> TingboError:
         heard_ms = samples_to_ms(self._clock.position)
@@ -226,58 +231,20 @@ class Source:
         return None
 
 
-def _open_file(path: Path, options: SourceOptions) -> Source:
-    refusal = faults.unusable_file(path, options.allowed_dirs)
-    if refusal is not None:
-        raise refusal
+def _source(opened: Opened, name: str, protocol: str, options: SourceOptions) -> Source:
     try:
-        # The prefix keeps a name such as "a:b.mp4" from being read as a protocol.
-        container = av.open(f"file:{path}", container_options=_FILE_OPTIONS)
-    except av.FFmpegError as error:
-        raise faults.file_fault(path) from error
-    return _source(container, str(path), "file", options)
-
-
-def _open_address(url: str, options: SourceOptions) -> Source:
-    container = _connect(url, options, _QUICK_PROBE)
-    if _needs_full_probe(container):
-        container.close()
-        container = _connect(url, options, {})
-    return _source(container, faults.shown(url), urlsplit(url).scheme.lower(), options)
-
-
-def _connect(url: str, options: SourceOptions, probe: dict[str, str]) -> InputContainer:
-    started = time.monotonic()
-    try:
-        return av.open(
-            url,
-            container_options=_ADDRESS_OPTIONS | probe,
-            timeout=(options.open_timeout_s, options.read_timeout_s),
-        )
-    except av.FFmpegError as error:
-        took_s = time.monotonic() - started
-        raise faults.address_fault(url, error, took_s, options.open_timeout_s) from error
-
-
-def _needs_full_probe(container: InputContainer) -> bool:
-    tracks = container.streams.audio
-    return not tracks or (_codec(tracks[0]) is not None and not tracks[0].rate)
-
-
-def _source(container: InputContainer, name: str, protocol: str, options: SourceOptions) -> Source:
-    try:
-        info = _info(container, name, protocol)
+        info = _info(opened.container, name, protocol)
     except TingboError:
-        container.close()
+        opened.close()
         raise
-    return Source(container, info, options)
+    return Source(opened, info, options)
 
 
 def _info(container: InputContainer, name: str, protocol: str) -> SourceInfo:
     if not container.streams.audio:
         raise faults.no_sound(name, tuple(stream.type for stream in container.streams))
     track = container.streams.audio[0]
-    codec = _codec(track)
+    codec = codec_of(track)
     if codec is None:
         raise faults.no_decoder(name)
     if not track.rate:
@@ -292,11 +259,6 @@ def _info(container: InputContainer, name: str, protocol: str) -> SourceInfo:
         duration_ms=container.duration // 1000 if container.duration else None,
         live=protocol != "file" and not container.duration,
     )
-
-
-def _codec(stream: Stream) -> CodecContext | None:
-    # The stubs do not say that it is None where libav has no decoder.
-    return stream.codec_context
 
 
 def _first_track(container: InputContainer) -> AudioStream:

@@ -16,6 +16,7 @@ class Connection:
     def __init__(self, handler: http.server.BaseHTTPRequestHandler, over: threading.Event) -> None:
         self._handler = handler
         self.path = handler.path
+        self.headers = handler.headers
         self.over = over
         """Set when the test is done: a handler that hangs waits for it."""
 
@@ -26,6 +27,31 @@ class Connection:
         self._handler.send_header("Transfer-Encoding", "chunked")
         self._handler.send_header("Connection", "close")
         self._handler.end_headers()
+
+    def redirect(self, target: str) -> None:
+        """Send the client elsewhere."""
+        self._handler.send_response(302)
+        self._handler.send_header("Location", target)
+        self._handler.send_header("Content-Length", "0")
+        self._handler.send_header("Connection", "close")
+        self._handler.end_headers()
+
+    def answer_part(self, data: bytes) -> None:
+        """The range of `data` that was asked for, all of it without one."""
+        begin, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        part = data[int(begin) : int(end) + 1 if end else None]
+        self._handler.send_response(206 if "Range" in self.headers else 200)
+        last = int(begin) + len(part) - 1
+        self._handler.send_header("Content-Range", f"bytes {begin}-{last}/{len(data)}")
+        self._handler.send_header("Accept-Ranges", "bytes")
+        self._handler.send_header("Content-Length", str(len(part)))
+        self._handler.end_headers()
+        self._write(part)
+
+    def send_raw(self, data: bytes) -> bool:
+        """Send bytes as they are, headers too; False when the client left."""
+        self._write(data)
+        return not self.over.is_set()
 
     def answer_until_closed(self, data: bytes) -> None:
         """Answer as servers of HTTP/1.0 do: nobody knows whether the end was meant."""
@@ -90,6 +116,31 @@ def http_server(handle: Callable[[Connection], None]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Trap:
+    """A port that nobody may connect to."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self._server = server
+        self.port: int = server.getsockname()[1]
+        self.place = f"127.0.0.1:{self.port}"
+
+    def touched(self) -> bool:
+        """Whether anybody has connected, ever: connections wait until they are accepted."""
+        try:
+            self._server.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+
+@contextmanager
+def trap() -> Iterator[Trap]:
+    """A port on the loopback address that remembers connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield Trap(server)
 
 
 @contextmanager

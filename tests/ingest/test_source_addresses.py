@@ -203,7 +203,7 @@ def test_a_stream_cannot_make_us_read_files(tmp_path: Path) -> None:
     (web / "room.m3u8").write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     )
-    with file_server(web) as url, pytest.raises(SourceUnreachableError):
+    with file_server(web) as url, pytest.raises(BadInputError, match="of the kind 'file'"):
         read(f"{url}/room.m3u8", OPTIONS)
 
 

@@ -1,0 +1,171 @@
+"""What users of the web expect of a client, now that libav opens no connection by itself."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import BadInputError
+from pipeline.ingest import Source, SourceOptions, open_source
+from pipeline.ingest.containers import _application_url
+from pipeline.ingest.nested import Decrypted
+from pipeline.ingest.web import split
+from pipeline.records import AudioChunk, CoverageKind, Gap
+from tests.ingest.media import tone, write
+from tests.ingest.servers import Connection, http_server
+
+OPTIONS = SourceOptions(5.0, 3.0)
+
+
+def read(url: str) -> tuple[Source, float, list[Gap]]:
+    """A source read to its end, its seconds of sound, and its gaps."""
+    with open_source(url, OPTIONS) as source:
+        items = list(source.read())
+    samples = sum(len(item.samples) for item in items if isinstance(item, AudioChunk))
+    return source, samples / 16_000, [item for item in items if isinstance(item, Gap)]
+
+
+def hls(folder: Path) -> Path:
+    """A recording of 6 s in three pieces."""
+    options = {"hls_time": "2", "hls_list_size": "0", "hls_playlist_type": "vod"}
+    return write(folder / "room.m3u8", tone(6.0, 44_100), 44_100, options=options)
+
+
+def test_a_film_with_its_index_at_the_end_is_heard(tmp_path: Path) -> None:
+    """The server is asked for the parts that are needed, in the order they are needed."""
+    data = write(tmp_path / "a.mp4", tone(60.0)).read_bytes()
+    assert data.index(b"moov") > data.index(b"mdat")
+    ranges: list[str] = []
+
+    def handle(connection: Connection) -> None:
+        ranges.append(connection.headers.get("Range", ""))
+        connection.answer_part(data)
+
+    with http_server(handle) as url:
+        source, seconds, _ = read(f"{url}/a.mp4")
+    assert source.failure is None
+    assert not source.info.live
+    assert abs(seconds - 60.0) < 0.1
+    assert ranges[0] == ""
+    assert any(one.startswith("bytes=") for one in ranges[1:])
+
+
+def test_redirects_are_followed_and_playlists_belong_to_where_they_lead(tmp_path: Path) -> None:
+    """Relative pieces are looked for beside the playlist that was found, not the one asked for."""
+    hls(tmp_path)
+
+    def handle(connection: Connection) -> None:
+        name = connection.path.rpartition("/")[2]
+        if not connection.path.startswith("/cdn/"):
+            connection.redirect(f"/cdn/{name}")
+            return
+        connection.answer_part((tmp_path / name).read_bytes())
+
+    with http_server(handle) as url:
+        source, seconds, _ = read(f"{url}/room.m3u8")
+    assert source.failure is None
+    assert source.info.name == f"{url}/room.m3u8"
+    assert abs(seconds - 6.0) < 0.15
+
+
+def test_a_missing_piece_is_lost_and_the_rest_is_heard(tmp_path: Path) -> None:
+    """A piece that the server does not have is a hole of its length."""
+    hls(tmp_path)
+
+    def handle(connection: Connection) -> None:
+        path = tmp_path / connection.path.lstrip("/")
+        if path.name == "room1.ts":
+            connection.answer(404)
+            connection.end()
+        else:
+            connection.answer_part(path.read_bytes())
+
+    with http_server(handle) as url:
+        source, seconds, gaps = read(f"{url}/room.m3u8")
+    assert source.failure is None
+    assert abs(seconds - 4.0) < 0.2
+    (gap,) = gaps
+    assert gap.kind is CoverageKind.LOST
+    assert abs(gap.end_sample - gap.start_sample - 2 * 16_000) < 1600
+
+
+def test_encrypted_pieces_are_heard(tmp_path: Path) -> None:
+    """AES-128 with the key of the playlist, the usual way to seal HLS."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
+    key, vector = bytes(range(16)), bytes(range(16, 32))
+    plain = write(tmp_path / "a.ts", tone(3.0)).read_bytes()
+    padder = PKCS7(128).padder()
+    cipher = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
+    sealed = cipher.update(padder.update(plain) + padder.finalize()) + cipher.finalize()
+    playlist = (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        f'#EXT-X-KEY:METHOD=AES-128,URI="key.bin",IV=0x{vector.hex()}\n'
+        "#EXTINF:3,\nsealed.ts\n#EXT-X-ENDLIST\n"
+    )
+    files = {"/room.m3u8": playlist.encode(), "/key.bin": key, "/sealed.ts": sealed}
+    with http_server(lambda connection: connection.answer_part(files[connection.path])) as url:
+        source, seconds, _ = read(f"{url}/room.m3u8")
+    assert source.failure is None
+    assert abs(seconds - 3.0) < 0.1
+
+
+def test_a_key_of_another_kind_is_refused() -> None:
+    """What cannot be decrypted says so."""
+    with pytest.raises(BadInputError, match="is encrypted in a way that cannot be read"):
+        Decrypted(_Nothing(), {"key": "00", "iv": ""})
+
+
+class _Nothing:
+    """A piece without bytes."""
+
+    name = "http://room.example/a.ts"
+
+    def read(self, _size: int) -> bytes:
+        """None."""
+        return b""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def test_user_and_password_reach_the_server_and_no_other(tmp_path: Path) -> None:
+    """They are sent to the host they were given for, and not where it redirects to."""
+    data = write(tmp_path / "a.ts", tone(1.0)).read_bytes()
+    seen: list[str | None] = []
+
+    def other(connection: Connection) -> None:
+        seen.append(connection.headers["Authorization"])
+        connection.answer_part(data)
+
+    with http_server(other) as there:
+        elsewhere = there.removeprefix("http://")
+
+        def first(connection: Connection) -> None:
+            seen.append(connection.headers["Authorization"])
+            connection.redirect(f"{there}/a.ts")
+
+        with http_server(first) as here:
+            address = here.replace("http://", "http://user:p%40ss@")
+            options = SourceOptions(5.0, 3.0, allowed_hosts=(elsewhere,))
+            with open_source(f"{address}/a.ts", options) as source:
+                assert list(source.read())
+    assert seen == ["Basic " + base64.b64encode(b"user:p@ss").decode(), None]
+
+
+@pytest.mark.parametrize(
+    ("url", "application"),
+    [
+        ("rtmp://room.example/live/stream", "rtmp://room.example/live"),
+        ("rtmp://room.example:1936/live/stream?key=1", "rtmp://room.example:1936/live"),
+        ("rtmp://room.example/live/sub/stream", "rtmp://room.example/live/sub"),
+        ("rtmp://user:pw@room.example/live/mp4:a/b", "rtmp://room.example/live"),
+        ("rtmps://room.example/live", "rtmps://room.example/live"),
+    ],
+)
+def test_an_rtmp_server_is_told_the_name_it_was_called_by(url: str, application: str) -> None:
+    """The connection goes to a checked number; servers of several hosts still see the name."""
+    assert _application_url(split(url)) == application
