@@ -14,8 +14,6 @@ from pipeline.store import Store
 #: Consumer group of whoever prints alerts.
 GROUP = "alerts"
 _WAIT_MS = 100
-#: How often acknowledged messages are removed.
-_TRIM_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +28,10 @@ class Alert:
 def alerts(bus: Bus, store: Store, finished: Callable[[], bool]) -> Iterator[Alert]:
     """Cases as they come, until `finished` says so and everything before them is judged.
 
-    Whoever waits here is the one process that keeps the streams short.
-
     `finished` is asked several times a second and may raise to end the wait.
     """
     consumer = consumer_name()
-    trimmed = time.monotonic()
     while True:
-        if time.monotonic() - trimmed > _TRIM_S:
-            trimmed = time.monotonic()
-            bus.trim(SEGMENTS)
-            bus.trim(TRANSCRIPTS)
-            bus.trim(CASES)
         done = finished() and _idle(bus)
         batch = bus.read_batch(CASES, GROUP, consumer, 16, _WAIT_MS)
         for delivery in batch:

@@ -171,6 +171,15 @@ class Bus:
         found = [letter for part in self._partitions(stream) for letter in part.dead_letters(count)]
         return sorted(found, key=lambda letter: letter.at_ms, reverse=True)[:count]
 
+    def count_dead_letters(self, stream: Stream[T]) -> int:
+        """How many dead letters of a stream there are."""
+        return sum(partition.count_dead_letters() for partition in self._partitions(stream))
+
+    def ping(self) -> None:
+        """Ask the server whether it works."""
+        with self._address.errors():
+            self._address.client.ping()
+
     def find_dead_letter(self, stream: Stream[T], letter: str) -> DeadLetter | None:
         """The dead letter of this id; None when there is none."""
         return self._partition(stream, letter).dead_letter(letter)
@@ -202,6 +211,10 @@ class Bus:
     def trim(self, stream: Stream[T]) -> int:
         """Remove the messages every group has acknowledged, and give their number."""
         return sum(partition.trim() for partition in self._partitions(stream))
+
+    def expire(self, stream: Stream[T], age_s: float) -> int:
+        """Remove what is older than `age_s`, also unread: only for news that SQL keeps as well."""
+        return sum(partition.expire(age_s) for partition in self._partitions(stream))
 
     def leave(self, stream: Stream[T], group: str, consumer: str) -> bool:
         """Remove `consumer` from the group; False when it still holds messages and stays."""

@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 
 from pipeline import __version__, cli_deadletters, cli_model, cli_rules
 from pipeline.errors import BadInputError, ExitCode, TingboError
+from pipeline.logs import logs_json, set_up_logs
 from pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
     try:
         code = app(args=argv, standalone_mode=False)
     except TingboError as error:
-        err.print(str(error), style="red", markup=False)
+        if logs_json():
+            logging.getLogger("tingbo").error("%s", error)  # noqa: TRY400 -- foreseen: no traceback
+        else:
+            err.print(str(error), style="red", markup=False)
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)
@@ -105,11 +109,7 @@ def _top(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to stderr.")] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    set_up_logs(load_settings().log_format, verbose=verbose)
 
 
 @app.command(epilog=_EPILOG)
@@ -294,6 +294,14 @@ def detect(*, until_stdin_closes: UntilStdinCloses = False) -> None:
     from pipeline.roles import run_detect
 
     run_detect(load_settings(), watch_stdin=until_stdin_closes)
+
+
+@app.command(epilog=_EPILOG)
+def janitor(*, until_stdin_closes: UntilStdinCloses = False) -> None:
+    """One role: keep the streams short, find lost messages, and measure backlog and rooms."""
+    from pipeline.roles import run_janitor
+
+    run_janitor(load_settings(), watch_stdin=until_stdin_closes)
 
 
 @cases_app.command("list", epilog=_EPILOG)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from pipeline.bus import Bus, consumer_name
 from pipeline.errors import BusError, ClipStoreAwayError, StoreError
+from pipeline.logs import concern
 from pipeline.metrics import Metrics
 from pipeline.streams import Delivery, Stream
 
@@ -69,6 +70,7 @@ class Consumer(Generic[T]):
         """
         pause_s = _PAUSE_SECONDS
         while not stop.is_set():
+            concern()
             try:
                 step()
                 pause_s = _PAUSE_SECONDS
@@ -84,6 +86,7 @@ class Consumer(Generic[T]):
                 self._in_hand.clear()
                 self._metrics.worker_failures.labels(self._group).inc()
                 stop.wait(_PAUSE_SECONDS)
+            self._metrics.loop_turned()
         try:
             self._bus.leave(self._stream, self._group, self._name)
         except BusError as error:

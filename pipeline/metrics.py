@@ -6,8 +6,10 @@ thousand rooms would make each scrape take half a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import time
+from pathlib import Path
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,16 +17,22 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
-    start_http_server,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from pipeline import __version__
-from pipeline.errors import MissingError
 
 _SEGMENT_SECONDS = (0.5, 1, 2, 3, 5, 8, 12, 20, 30)
 _WORK_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _LATENCY_SECONDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 _BATCH_SEGMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+#: Where prometheus_client looks for the folder that processes of one machine share their values by.
+SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+#: How the values of a gauge in several processes become one; processes that ended do not count.
+_Sharing = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
 
 class Metrics:
@@ -38,9 +46,21 @@ class Metrics:
         self._queue()
         self._asr()
         self._results()
+        self._process()
 
     def _ingest(self) -> None:
-        self.ingest_rooms = self._gauge("ingest_rooms", "Rooms by state", "state")
+        self.ingest_rooms = self._gauge(
+            "ingest_rooms", "Rooms that an ingester listens to", "state"
+        )
+        self.rooms = self._gauge(
+            "rooms", "Rooms on the list by state", "state", sharing="livemostrecent"
+        )
+        self.rooms_without_ingest = self._gauge(
+            "rooms_without_ingest", "Rooms on the list that nobody holds", sharing="livemostrecent"
+        )
+        self.ledger_seconds = self._counter(
+            "ledger_seconds", "Sound entered into the coverage ledger, in seconds", "kind"
+        )
         self.ingest_audio_seconds = self._counter(
             "ingest_audio_seconds", "Sound decoded, in seconds", "protocol"
         )
@@ -60,19 +80,34 @@ class Metrics:
 
     def _queue(self) -> None:
         self.queue_lag_entries = self._gauge(
-            "queue_lag_entries", "Entries no consumer has read yet", "stream"
+            "queue_lag_entries",
+            "Entries no consumer has read yet",
+            "stream",
+            sharing="livemostrecent",
         )
         self.queue_pending_entries = self._gauge(
-            "queue_pending_entries", "Entries read and not answered yet", "stream"
+            "queue_pending_entries",
+            "Entries read and not answered yet",
+            "stream",
+            sharing="livemostrecent",
         )
         self.queue_oldest_entry_age_seconds = self._gauge(
-            "queue_oldest_entry_age_seconds", "Age of the oldest entry without answer", "stream"
+            "queue_oldest_entry_age_seconds",
+            "Age of the oldest entry without answer",
+            "stream",
+            sharing="livemostrecent",
         )
         self.queue_reclaimed_entries = self._counter(
             "queue_reclaimed_entries", "Entries taken over from a silent consumer", "stream"
         )
         self.queue_group_recreations = self._counter(
             "queue_group_recreations", "Consumer groups that had vanished", "stream"
+        )
+        self.queue_dead_letter_entries = self._gauge(
+            "queue_dead_letter_entries",
+            "Dead letters that wait for someone",
+            "stream",
+            sharing="livemostrecent",
         )
         self.queue_dead_letters = self._counter(
             "queue_dead_letters", "Entries given up", "stream", "reason"
@@ -121,15 +156,44 @@ class Metrics:
             "severity",
         )
         self.review_queue_items = self._gauge(
-            "review_queue_items", "Cases waiting for a reviewer", "severity"
+            "review_queue_items",
+            "Cases waiting for a reviewer",
+            "severity",
+            sharing="livemostrecent",
         )
-        self._gauge("build_info", "Version that runs", "version").labels(__version__).set(1)
+
+    def _process(self) -> None:
+        self._turned: float | None = None
+        self.loop_turned_timestamp_seconds = self._gauge(
+            "loop_turned_timestamp_seconds",
+            "When the loop of the role last turned, 0 before its first turn",
+            sharing="livemin",
+        )
+        build = self._gauge("build_info", "Version that runs", "version", sharing="livemax")
+        build.labels(__version__).set(1)
+
+    def loop_turned(self) -> None:
+        """Say that the role's loop works: called on every turn, also on one that found no work."""
+        self._turned = time.monotonic()
+        self.loop_turned_timestamp_seconds.set_to_current_time()
+
+    @property
+    def loop_age_s(self) -> float | None:
+        """Seconds since the loop last turned; None before its first turn."""
+        return None if self._turned is None else time.monotonic() - self._turned
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="tingbo", registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, namespace="tingbo", registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str, sharing: _Sharing = "livesum") -> Gauge:
+        return Gauge(
+            name,
+            text,
+            labels,
+            namespace="tingbo",
+            registry=self.registry,
+            multiprocess_mode=sharing,
+        )
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
@@ -143,22 +207,37 @@ class Metrics:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-@contextmanager
-def serve_metrics(metrics: Metrics, port: int, host: str = "127.0.0.1") -> Iterator[int]:
-    """Serve the Prometheus page on `host:port` and give the port (a free one when `port` is 0).
+class SharedValues:
+    """What all processes of this machine that share `folder` count, as one page.
 
-    Raises MissingError when the port cannot be had.
+    Counters of a process that ended stay counted; its gauges are gone with the next look.
     """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> list[Metric]:
+        """As a collector of prometheus_client."""
+        for file in self._folder.glob("gauge_live*_*.db"):
+            pid = int(file.stem.rpartition("_")[2])
+            if not _alive(pid):
+                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+        return list(self._files.collect())  # type: ignore[no-untyped-call]
+
+
+def shared_registry(folder: Path) -> CollectorRegistry:
+    """Registry of what the processes that share `folder` count."""
+    registry = CollectorRegistry()
+    registry.register(SharedValues(folder))
+    return registry
+
+
+def _alive(pid: int) -> bool:
     try:
-        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
-    except (OSError, OverflowError) as error:
-        raise MissingError(
-            f"The metrics page cannot listen on {host}:{port} ({error}): "
-            "set metrics_port to a free port or to 0."
-        ) from error
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is someone else's
+        return True
+    return True

@@ -158,6 +158,11 @@ class Partition(Generic[T]):
             entries = self._redis.xrevrange(self.dead_key, count=count)
         return [DeadLetter.from_fields(self._named(id_), fields) for id_, fields in entries]
 
+    def count_dead_letters(self) -> int:
+        """How many dead letters there are."""
+        with self._address.errors():
+            return int(self._redis.xlen(self.dead_key))
+
     def dead_letter(self, letter: str) -> DeadLetter | None:
         """The dead letter of this id; None when there is none."""
         id_ = plain_id(letter)
@@ -211,6 +216,12 @@ class Partition(Generic[T]):
                 return 0
             ms, seq = min(oldest)
             return int(self._redis.xtrim(self.key, minid=f"{ms}-{seq}", approximate=False))
+
+    def expire(self, age_s: float) -> int:
+        """Remove what is older, whether anybody has read it or not, and give its number."""
+        with self._address.errors():
+            oldest_ms = int((self._address.server_time_s(self.key) - age_s) * 1000)
+            return int(self._redis.xtrim(self.key, minid=f"{oldest_ms}-0", approximate=False))
 
     def leave(self, group: str, consumer: str) -> bool:
         """Remove `consumer` from the group; False when it still holds messages and stays."""

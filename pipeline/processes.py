@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from types import FrameType
 
 from pipeline.codec import decode
 from pipeline.errors import MissingError
+from pipeline.health import serve_pages
+from pipeline.logs import message_of
+from pipeline.metrics import SHARED_FOLDER_VARIABLE, shared_registry
 from pipeline.redis_server import embedded_redis
 from pipeline.settings import Settings, as_environment
 from pipeline.store import Store
@@ -43,6 +47,8 @@ class Role:
     process: subprocess.Popen[bytes]
 
     log: Path
+    port: int = 0
+    """Of its pages, 0 for none."""
 
     def ended(self) -> int | None:
         """Exit code, None while it runs."""
@@ -59,7 +65,7 @@ class Role:
     def last_words(self) -> str:
         """Last line of the roles' log: why it ended."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        said = lines[-1] if lines else "it said nothing"
+        said = message_of(lines[-1]) if lines else "it said nothing"
         return f"The role {self.name} ended with code {self.ended()}: {said} (log: {self.log})"
 
 
@@ -80,13 +86,22 @@ class Roles:
     whose starter was killed sees it close and ends by itself.
     """
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._environment = as_environment(settings)
+    def __init__(self, settings: Settings, log: Path, shared: Path | None) -> None:
+        """`shared` is the folder by which they add up what they count, None for no metrics."""
+        self._settings = settings
+        self._shared = shared
         self._log = log
         self._roles: list[Role] = []
 
     def start(self, name: str, *arguments: str) -> Role:
-        """Start `tingbo NAME ARGUMENTS` with these settings; its log goes to the log file."""
+        """Start `tingbo NAME ARGUMENTS` with these settings; its log goes to the log file.
+
+        Where there are metrics, each role has the next port above that of the common page.
+        """
+        port = self._settings.metrics_port + len(self._roles) + 1 if self._shared else 0
+        environment = as_environment(replace(self._settings, metrics_port=port))
+        if self._shared:
+            environment[SHARED_FOLDER_VARIABLE] = str(self._shared)
         command = [sys.executable, "-m", "pipeline", name, *arguments, "--until-stdin-closes"]
         with self._log.open("ab") as log:
             process = subprocess.Popen(
@@ -94,18 +109,22 @@ class Roles:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self._environment,
+                env=environment,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which ends the roles
             )
-        role = Role(name, process, self._log)
+        role = Role(name, process, self._log, port)
         self._roles.append(role)
         return role
 
     def check(self) -> None:
         """Raise MissingError when a role that should run has ended."""
-        for role in self._roles:
-            if role.name != "ingest" and role.ended() is not None:
+        for role in [one for one in self._roles if one.ended() is not None]:
+            if role.name != "ingest":
                 raise MissingError(role.last_words())
+
+    def pages(self) -> list[tuple[str, int]]:
+        """Name and port of every role that has pages."""
+        return [(role.name, role.port) for role in self._roles if role.port]
 
     def close(self) -> None:
         """End the roles: SIGTERM, time to finish, and only then SIGKILL."""
@@ -137,11 +156,22 @@ def running(settings: Settings) -> Iterator[Running]:
             settings = replace(settings, redis_url=url)
         with Store(settings.effective_database_url):
             pass  # the schema is made once, before several processes want it
-        roles = Roles(settings, settings.data_dir / "roles.log")
+        shared = _shared_pages(settings, stack) if settings.metrics_port else None
+        roles = Roles(settings, settings.data_dir / "roles.log", shared)
         stack.callback(roles.close)
-        started = [roles.start(name) for name in ("asr", "detect")]
-        asr, _ = (role.ready() for role in started)
+        started = [roles.start(name) for name in ("asr", "detect", "janitor")]
+        asr, *_ = (role.ready() for role in started)
         yield Running(settings, roles, asr)
+
+
+def _shared_pages(settings: Settings, stack: ExitStack) -> Path:
+    """An empty folder for what the roles count, and a page that adds it up."""
+    folder = settings.data_dir / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    registry = shared_registry(folder)
+    stack.enter_context(serve_pages(registry, None, settings.metrics_port, settings.metrics_host))
+    return folder
 
 
 def interruptible() -> None:

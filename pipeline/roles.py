@@ -18,10 +18,12 @@ from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
 from pipeline.errors import MissingError
+from pipeline.health import Health, serve_pages
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
-from pipeline.metrics import Metrics, serve_metrics
+from pipeline.janitor import Janitor
+from pipeline.metrics import Metrics
 from pipeline.processes import Ready, stop_with_stdin, stoppable
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -34,11 +36,13 @@ class _Means:
     bus: Bus
     store: Store
     metrics: Metrics
+    health: Health
     stop: Event
 
 
 @contextmanager
-def _means(settings: Settings, *, watch_stdin: bool) -> Iterator[_Means]:
+def _means(settings: Settings, role: str, *needs: str, watch_stdin: bool) -> Iterator[_Means]:
+    """What `role` works with; it is ready once it has what it `needs` besides bus and records."""
     if settings.redis_url is None:
         raise MissingError(
             "A single role needs a bus shared with the other roles: set redis_url "
@@ -47,17 +51,19 @@ def _means(settings: Settings, *, watch_stdin: bool) -> Iterator[_Means]:
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())
         metrics = Metrics()
+        health = Health(role, metrics, ("bus", "records", *needs))
         if settings.metrics_port:
-            stack.enter_context(
-                serve_metrics(metrics, settings.metrics_port, settings.metrics_host)
-            )
+            port, host = settings.metrics_port, settings.metrics_host
+            stack.enter_context(serve_pages(metrics.registry, health, port, host))
         bus = stack.enter_context(
             Bus(settings.redis_url, metrics, partitions=settings.bus_partitions)
         )
         store = stack.enter_context(Store(settings.effective_database_url))
+        health.watch("bus", bus.ping)
+        health.watch("records", store.ping)
         if watch_stdin:
             stop_with_stdin(stop)
-        yield _Means(bus, store, metrics, stop)
+        yield _Means(bus, store, metrics, health, stop)
 
 
 def run_ingest(  # noqa: PLR0913 -- the role's command line
@@ -72,7 +78,7 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
 ) -> IngestResult:
     """Listen to one source until it ends or this process is told to stop."""
     limit_memory(settings.ingest_memory_mb)
-    with _means(settings, watch_stdin=watch_stdin) as means:
+    with _means(settings, "ingest", watch_stdin=watch_stdin) as means:
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
         folders = settings.allowed_media_dirs or None
         outlets = Outlets(means.store, means.bus, clips, means.metrics)
@@ -84,7 +90,7 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
 
 def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:
     """Transcribe until told to stop. Raises ModelError when the model does not pass its canary."""
-    with _means(settings, watch_stdin=watch_stdin) as means:
+    with _means(settings, "asr", "model", watch_stdin=watch_stdin) as means:
         recogniser = load_recogniser(
             settings.asr_model, device=settings.device, progress=sys.stderr
         )
@@ -92,6 +98,7 @@ def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:
         batching = Batching(settings.max_batch, settings.batch_wait_ms)
         places = Places(means.bus, means.store, clips, means.metrics)
         worker = AsrWorker(recogniser, places, batching, means.stop)
+        means.health.have("model")
         _say(Ready("asr", recogniser.window_ms, recogniser.synthetic_only))
         worker.run()
 
@@ -101,13 +108,22 @@ def run_detect(settings: Settings, *, watch_stdin: bool = False) -> None:
 
     Changed rule files are in force within 5 s; broken ones are refused and the old rules stay.
     """
-    with _means(settings, watch_stdin=watch_stdin) as means:
+    with _means(settings, "detect", "rules", watch_stdin=watch_stdin) as means:
         rules = PackWatch(None, settings.packs, means.metrics, time.monotonic)
         classifier = load_classifier(settings.effective_classifier_dir)
         places = DetectPlaces(means.bus, means.store, means.metrics)
         worker = DetectWorker(places, rules, classifier, means.stop)
+        means.health.have("rules")
         _say(Ready("detect"))
         worker.run()
+
+
+def run_janitor(settings: Settings, *, watch_stdin: bool = False) -> None:
+    """Keep the streams short and the gauges of the installation up to date until told to stop."""
+    with _means(settings, "janitor", watch_stdin=watch_stdin) as means:
+        janitor = Janitor(means.bus, means.store, means.metrics, means.stop)
+        _say(Ready("janitor"))
+        janitor.run()
 
 
 def _say(ready: Ready) -> None:

@@ -8,7 +8,7 @@ from pipeline.alerts import Alert, alerts
 from pipeline.bus import Bus
 from pipeline.errors import TingboError
 from pipeline.metrics import Metrics
-from pipeline.processes import Role, running, stoppable
+from pipeline.processes import Role, Running, running, stoppable
 from pipeline.settings import Settings
 from pipeline.store import Store
 
@@ -43,6 +43,8 @@ def listen_to(
             for number, source in enumerate(sources, 1)
         ]
         yield f"Listening to {len(rooms)} sources; Ctrl-C ends everything."
+        if live.settings.metrics_port:
+            yield _pages(live)
 
         def finished() -> bool:
             live.roles.check()
@@ -54,6 +56,15 @@ def listen_to(
         yield room.last_words()
     if failed and len(failed) == len(rooms):
         raise _failure(failed[-1])
+
+
+def _pages(live: Running) -> str:
+    host, port = live.settings.metrics_host, live.settings.metrics_port
+    own = ", ".join(f"{name} {port}" for name, port in live.roles.pages())
+    return (
+        f"Metrics of all roles: http://{host}:{port}/metrics; /metrics, /healthz and /readyz of "
+        f"each role by port: {own}."
+    )
 
 
 def _failure(room: Role) -> TingboError:

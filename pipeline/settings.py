@@ -162,9 +162,11 @@ class Settings:
     classifier_dir: Path | None = field(default=None, metadata=_PATH)
     """Weights that `tingbo train --out` made; None: the bundled ones."""
     metrics_port: int = field(default=0, metadata=_whole(0, 65_535, "a port"))
-    """Port of the Prometheus page; 0 turns it off."""
+    """Port of /metrics, /healthz and /readyz; 0 turns them off. `serve` also takes those above."""
     metrics_host: str = field(default="127.0.0.1", metadata=_TEXT)
-    """Address the Prometheus page listens on; "0.0.0.0" inside a container."""
+    """Address these pages listen on; "0.0.0.0" inside a container."""
+    log_format: Literal["text", "json"] = field(default="text", metadata=_choice("text", "json"))
+    """Form of the log lines on stderr."""
 
     @property
     def redis_dir(self) -> Path:

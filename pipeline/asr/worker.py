@@ -15,6 +15,7 @@ from pipeline.bus import RECLAIM_IDLE_MS, Bus
 from pipeline.clips import ClipStore
 from pipeline.consumer import IDLE_MS, Consumer
 from pipeline.errors import BadInputError, BusError, ClipStoreAwayError, ClipStoreError
+from pipeline.logs import concern_segment
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CoverageKind,
@@ -140,6 +141,7 @@ class AsrWorker:
         loaded = []
         finished = []
         for item in batch:
+            concern_segment(item.record.room, item.record.key)
             # It may have been stored by a worker that ended before it could acknowledge.
             known = self._store.transcript(item.record.key) if item.deliveries > 1 else None
             if known is not None:
@@ -153,6 +155,7 @@ class AsrWorker:
             except ClipStoreError as error:
                 log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
         for item, transcript in self._transcribed(loaded):
+            concern_segment(item.record.room, item.record.key)
             self._finish(item.record, transcript)
             if item.replayed:
                 self._store.withdraw_failure(item.record.key)
@@ -201,6 +204,7 @@ class AsrWorker:
         self._metrics.stage_latency_seconds.labels("asr").observe(max(0.0, latency))
 
     def _refuse(self, item: _Delivery, error: Exception) -> None:
+        concern_segment(item.record.room, item.record.key)
         if isinstance(error, BadInputError):
             # It would be refused again and again.
             self._give_up(item, str(error))
@@ -211,12 +215,16 @@ class AsrWorker:
     def _give_up(self, item: _Delivery, reason: str) -> None:
         """Nobody will hear it: the ledger says so."""
         message = item.record
+        concern_segment(message.room, message.key)
         log.error("%s is given up: %s", message.key, reason)
         stretch = Stretch(
             message.start_ms, message.end_ms, CoverageKind.FAILED, "语音片段多次尝试后仍无法识别"
         )
         self._store.add_stretches(message.key.broadcast, message.key.epoch, [stretch])
         self._metrics.asr_segments.labels("failed").inc()
+        self._metrics.ledger_seconds.labels("failed").inc(
+            (stretch.end_ms - stretch.start_ms) / 1000
+        )
 
     def _count_batch(self, segments: Sequence[SpeechSegment], seconds: float) -> None:
         name, device = self._recogniser.name, self._recogniser.device

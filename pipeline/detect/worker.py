@@ -15,6 +15,7 @@ from pipeline.detect.detector import LOOK_AHEAD, Detected, Detector
 from pipeline.detect.engine import CONTEXT_MS
 from pipeline.detect.watch import PackWatch
 from pipeline.errors import BadInputError
+from pipeline.logs import concern_segment
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CaseMessage,
@@ -154,6 +155,7 @@ class DetectWorker:
         self._consumer.ack([delivery.id for delivery in done])
 
     def _handle(self, message: TranscriptMessage, batch: Set[SegmentKey]) -> None:
+        concern_segment(message.room, message.key)
         transcript = self._store.transcript(message.key)
         if transcript is None:
             raise BadInputError(
@@ -209,3 +211,5 @@ class DetectWorker:
         if segment is not None:
             stretch = Stretch(segment.start_ms, segment.end_ms, CoverageKind.FAILED, _GIVEN_UP)
             self._store.add_stretches(key.broadcast, key.epoch, [stretch])
+            seconds = (segment.end_ms - segment.start_ms) / 1000
+            self._metrics.ledger_seconds.labels("failed").inc(seconds)

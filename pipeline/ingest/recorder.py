@@ -81,6 +81,8 @@ class Recorder:
     def stretch(self, stretch: Stretch) -> None:
         """Enter a stretch of the epoch into the ledger."""
         begin, end = self.offset_ms + stretch.start_ms, self.offset_ms + stretch.end_ms
+        seconds = (stretch.end_ms - stretch.start_ms) / 1000
+        self._outlets.metrics.ledger_seconds.labels(stretch.kind.value).inc(seconds)
         self._stretches.append(replace(stretch, start_ms=begin, end_ms=end))
         self.end_ms = max(self.end_ms, end)
         if stretch.kind is CoverageKind.HEARD or len(self._stretches) >= _STRETCHES_AT_ONCE:

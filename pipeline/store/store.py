@@ -310,6 +310,27 @@ class Store:
         """Sums of the coverage ledger of a broadcast, in ms."""
         return coverage_of(self.stretches(broadcast))
 
+    def ping(self) -> None:
+        """Ask the database whether it works."""
+        self._rows(sa.select(1))
+
+    def rooms_by_state(self, now: dt.datetime) -> tuple[dict[str, int], int]:
+        """Number of rooms in each state, and of those that nobody holds at `now`."""
+        number = sa.func.count().label("number")
+        query = sa.select(rooms.c.state, number).group_by(rooms.c.state)
+        states = {row.state: int(row.number) for row in self._rows(query)}
+        held = sa.select(sa.func.count()).select_from(rooms).where(rooms.c.held_until > now)
+        return states, sum(states.values()) - int(self._rows(held)[0][0])
+
+    def waiting_cases(self) -> dict[str, int]:
+        """Number of cases without a decision, by the verdict of the finding that opened them."""
+        opener = findings.c.id == cases.c.opener
+        number = sa.func.count().label("number")
+        query = sa.select(findings.c.verdict, number).join(cases, opener)
+        query = query.where(cases.c.state != CaseState.DECIDED.value)
+        rows = self._rows(query.group_by(findings.c.verdict))
+        return {row.verdict: int(row.number) for row in rows}
+
     def _findings(self, broadcast: str) -> list[Finding]:
         return [decode(Finding, row.record) for row in self._of_broadcast(findings, broadcast)]
 
