@@ -95,11 +95,19 @@ class Bus:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def publish(self, stream: Stream[T], record: T) -> str:
-        """Append `record`, and give its id. A lost connection may append it twice."""
+    def publish(self, stream: Stream[T], *records: T) -> None:
+        """Append `records`, those of a room in their order.
+
+        A lost connection may append one twice, or some of them and not the others: the caller
+        publishes again what it has not heard to be published.
+        """
         partitions = self._partitions(stream)
-        room: str = getattr(record, "room", "")
-        return partitions[crc32(room.encode()) % len(partitions)].publish(record)
+        own: dict[int, list[T]] = defaultdict(list)
+        for record in records:
+            room: str = getattr(record, "room", "")
+            own[crc32(room.encode()) % len(partitions)].append(record)
+        for number, some in own.items():
+            partitions[number].publish(some)
 
     def ensure_group(self, stream: Stream[T], group: str) -> None:
         """Create `group` at the beginning of the stream unless it exists.

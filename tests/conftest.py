@@ -6,16 +6,14 @@ What is not installed is skipped on a laptop and fails where CI is set, so no te
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from tests.databases import postgres_database, postgres_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -80,85 +78,16 @@ def redis_url(redis_server: str) -> str:
 # --- SQL
 
 
-def _postgres_program(name: str) -> str:
-    found = shutil.which(name)
-    if found:
-        return found
-    # Debian keeps them off PATH, one folder for each version.
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    if not installed:
-        absent("PostgreSQL")
-    return str(installed[-1])
-
-
-def _unprivileged_user() -> str | None:
-    """PostgreSQL refuses to run as root: the account to use instead, None when we are not root."""
-    if os.geteuid() != 0:
-        return None
-    names = {account.pw_name for account in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
-
-
 @pytest.fixture(scope="session")
 def postgres_folder() -> Iterator[Path]:
     """Folder with the unix socket of a PostgreSQL cluster that lives as long as the run."""
-    initdb, postgres = _postgres_program("initdb"), _postgres_program("postgres")
-    user = _unprivileged_user()
-    # Not under pytest's own folder: that one is closed to other accounts.
-    with tempfile.TemporaryDirectory(prefix="tingbo-pg-") as name:
-        folder = Path(name)
-        if user:
-            shutil.chown(folder, user)
-        cluster = ["-D", f"{folder}/data"]
-        locale = ["--encoding=UTF8", "--locale=C"]
-        subprocess.run(
-            [initdb, *cluster, *locale, "--auth=trust", "--username=postgres", "--no-sync"],
-            user=user,
-            cwd="/",
-            check=True,
-            capture_output=True,
-        )
-        # On a unix socket alone, and without waiting for the disk: nothing here has to last.
-        settings = ["listen_addresses=", "fsync=off", "full_page_writes=off"]
-        server = subprocess.Popen(
-            [postgres, *cluster, "-k", str(folder), *(f"--{setting}" for setting in settings)],
-            user=user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            _wait_for_postgres(server, folder)
-            yield folder
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-
-
-def _wait_for_postgres(server: subprocess.Popen[bytes], folder: Path) -> None:
-    import psycopg
-
-    deadline = time.monotonic() + 30
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("PostgreSQL does not start", pytrace=False)
-
-
-def _postgres_database(folder: Path) -> Iterator[str]:
-    import psycopg
-
-    name = f"test_{time.monotonic_ns()}"
-    with psycopg.connect(
-        host=str(folder), user="postgres", dbname="postgres", autocommit=True
-    ) as control:
-        control.execute(f"CREATE DATABASE {name}".encode())
-        yield f"postgresql+psycopg://postgres@/{name}?host={folder}"
-        control.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    server = postgres_server(durable=False)
+    try:
+        folder = server.__enter__()
+    except FileNotFoundError:
+        absent("PostgreSQL")
+    yield folder
+    server.__exit__(None, None, None)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
@@ -167,7 +96,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'tingbo.db'}"
     else:
-        yield from _postgres_database(request.getfixturevalue("postgres_folder"))
+        with postgres_database(request.getfixturevalue("postgres_folder")) as url:
+            yield url
 
 
 # --- the bundled speech model

@@ -174,13 +174,21 @@ class Store:
 
     def add_transcript(self, key: SegmentKey, transcript: Transcript) -> None:
         """Store what a segment was understood as; the first transcript counts."""
-        row = key_columns(key) | {
-            "start_ms": transcript.start_ms,
-            "end_ms": transcript.end_ms,
-            "record": encode(transcript),
-        }
+        self.add_transcripts([(key, transcript)])
+
+    def add_transcripts(self, heard: Sequence[tuple[SegmentKey, Transcript]]) -> None:
+        """The same of several segments, all or none."""
+        rows = [
+            key_columns(key)
+            | {
+                "start_ms": transcript.start_ms,
+                "end_ms": transcript.end_ms,
+                "record": encode(transcript),
+            }
+            for key, transcript in heard
+        ]
         with self._database.write() as connection:
-            insert_new(connection, transcripts, [row])
+            insert_new(connection, transcripts, rows)
 
     def transcript(self, key: SegmentKey) -> Transcript | None:
         """What a segment was understood as; None while that is not known."""

@@ -38,7 +38,12 @@ def ours(url: str, count: int) -> tuple[float, float]:
     """(messages published a second, messages read and acknowledged a second)."""
     with Bus(url, Metrics()) as bus:
         messages = [message(seq) for seq in range(count)]
-        published = _rate(count, lambda: [bus.publish(SEGMENTS, one) for one in messages])
+
+        def produce() -> None:
+            for one in messages:
+                bus.publish(SEGMENTS, one)
+
+        published = _rate(count, produce)
 
         def consume() -> None:
             left = count
