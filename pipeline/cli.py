@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipeline import __version__, cli_deadletters, cli_model, cli_rules
+from pipeline import __version__, cli_capacity, cli_deadletters, cli_model, cli_rules
 from pipeline.errors import BadInputError, ExitCode, TingboError
 from pipeline.logs import logs_json, set_up_logs
 from pipeline.settings import load_settings
@@ -349,6 +349,7 @@ def cases_show(
         print_case(found, earlier, out)
 
 
+app.command("capacity", epilog=cli_capacity.EPILOG)(cli_capacity.reckon)
 app.command("train", epilog=_EPILOG)(cli_model.train)
 app.command("eval", epilog=_EPILOG)(cli_model.evaluate)
 

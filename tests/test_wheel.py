@@ -23,6 +23,7 @@ for parts in (
     ("models", "demo_broadcast"),
 ):
     print(sum(1 for file in resource(*parts).rglob("*") if file.is_file()))
+print(len(resource("models", "capacity.toml").read_bytes()))
 """
 
 
