@@ -166,7 +166,7 @@ class DetectWorker:
             detector = Detector(self._rules.current(), self._classifier)
             self._file(message, message.key, transcript.text, heard.detected(detector))
             for other, added in heard.completed(detector):
-                for key in self._keys_at(message.key.broadcast, other.start_ms):
+                for key in self._store.keys_at(message.key.broadcast, other.start_ms):
                     # Later ones of this batch have their own turn.
                     if other.start_ms < transcript.start_ms or key not in batch:
                         self._file(message, key, other.text, added)
@@ -181,10 +181,6 @@ class DetectWorker:
             transcript.start_ms, transcript.end_ms, transcript.text, transcript.words
         )
         return _Heard(utterance, around, legal_day(message.at))
-
-    def _keys_at(self, broadcast: str, start_ms: int) -> set[SegmentKey]:
-        segments = self._store.segments(broadcast)
-        return {segment.key for segment in segments if segment.start_ms == start_ms}
 
     def _file(
         self, message: TranscriptMessage, key: SegmentKey, text: str, detected: Detected

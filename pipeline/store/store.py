@@ -208,6 +208,11 @@ class Store:
         heard = [decode(Transcript, row.record) for row in rows]
         return [Utterance(t.start_ms, t.end_ms, t.text, t.words) for t in heard if t.text]
 
+    def keys_at(self, broadcast: str, start_ms: int) -> set[SegmentKey]:
+        """Segments with a transcript that begins at this moment."""
+        rows = self._of_broadcast(transcripts, broadcast, transcripts.c.start_ms == start_ms)
+        return {SegmentKey(row.broadcast, row.epoch, row.seq) for row in rows}
+
     def add_findings(self, key: SegmentKey, found: Iterable[Finding]) -> None:
         """Store the findings of a segment; one that is there (same rule and span) stays."""
         rows = [
