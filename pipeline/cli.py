@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipeline import __version__, cli_capacity, cli_deadletters, cli_model, cli_rules
+from pipeline import __version__, cli_capacity, cli_deadletters, cli_model, cli_rooms, cli_rules
 from pipeline.errors import BadInputError, ExitCode, TingboError
 from pipeline.logs import logs_json, set_up_logs
 from pipeline.settings import load_settings
@@ -42,6 +42,7 @@ app = typer.Typer(
 cases_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 app.add_typer(cases_app, name="cases")
 app.add_typer(cli_rules.rules_app, name="rules")
+app.add_typer(cli_rooms.rooms_app, name="rooms")
 app.add_typer(cli_deadletters.deadletters_app, name="deadletters")
 
 AsrOption = Annotated[

@@ -2,6 +2,17 @@
 
 from pipeline.store.cases import Opening
 from pipeline.store.ledger import coverage_of
-from pipeline.store.store import Broadcast, Room, Store
+from pipeline.store.rooms import Change, Room, RoomEntry, Rooms, RoomState
+from pipeline.store.store import Broadcast, Store
 
-__all__ = ["Broadcast", "Opening", "Room", "Store", "coverage_of"]
+__all__ = [
+    "Broadcast",
+    "Change",
+    "Opening",
+    "Room",
+    "RoomEntry",
+    "RoomState",
+    "Rooms",
+    "Store",
+    "coverage_of",
+]

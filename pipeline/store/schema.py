@@ -64,6 +64,15 @@ rooms = sa.Table(
     sa.Column("push_token_sha256", sa.Text),
 )
 
+# Who can listen to rooms; one that is killed is gone when its time has passed.
+ingesters = sa.Table(
+    "ingesters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("max_rooms", sa.Integer, nullable=False),
+    sa.Column("alive_until", UtcTime, nullable=False),
+)
+
 broadcasts = sa.Table(
     "broadcasts",
     metadata,

@@ -26,6 +26,7 @@ from pipeline.records import (
 from pipeline.store.cases import Opening, file_finding, finding_id, load_cases
 from pipeline.store.database import Database
 from pipeline.store.ledger import coverage_of
+from pipeline.store.rooms import Rooms
 from pipeline.store.rows import insert_new, key_columns, of_segment
 from pipeline.store.schema import (
     broadcasts,
@@ -36,15 +37,6 @@ from pipeline.store.schema import (
     stretches,
     transcripts,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What is monitored."""
-
-    name: str
-    url: str
-    added_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +57,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.rooms = Rooms(self._database)
+        """What is monitored, and by whom."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,25 +69,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def add_room(self, room: str, url: str, added_at: dt.datetime) -> None:
-        """Monitor `room`; a room that is there keeps its time and takes the new URL."""
-        with self._database.write() as connection:
-            row = {"name": room, "url": url, "added_at": added_at}
-            if not insert_new(connection, rooms, [row]):
-                connection.execute(sa.update(rooms).where(rooms.c.name == room).values(url=url))
-
-    def remove_room(self, room: str) -> bool:
-        """Monitor `room` no longer; its broadcasts stay. False when it was not there."""
-        with self._database.write() as connection:
-            return connection.execute(sa.delete(rooms).where(rooms.c.name == room)).rowcount > 0
-
-    def rooms(self) -> list[Room]:
-        """What is monitored, by name."""
-        return [
-            Room(row.name, row.url, row.added_at)
-            for row in self._rows(sa.select(rooms).order_by(rooms.c.name))
-        ]
 
     def add_broadcast(self, room: str, broadcast: str, started_at: dt.datetime) -> None:
         """Begin a broadcast; the first start counts."""

@@ -24,7 +24,7 @@ from pipeline.records import (
     Why,
     Word,
 )
-from pipeline.store import Broadcast, Opening, Room, Store
+from pipeline.store import Broadcast, Opening, Store
 
 AT = dt.datetime(2026, 11, 11, 20, 0, 0, 123_456, tzinfo=dt.UTC)
 BEIJING = dt.timezone(dt.timedelta(hours=8))
@@ -174,17 +174,6 @@ def test_the_ledger_of_all_epochs_is_one(store: Store) -> None:
         Stretch(1_000, 4_000, CoverageKind.LOST, "连接中断"),
     ]
     assert store.coverage("b") == Coverage(heard_ms=800, lost_ms=3_000, failed_ms=200)
-
-
-def test_rooms_are_added_changed_and_removed(store: Store) -> None:
-    """Adding a room again changes where it is heard, not since when."""
-    store.add_room("b 房", "https://one", AT)
-    store.add_room("a", "https://a", AT)
-    store.add_room("b 房", "https://two", AT + dt.timedelta(days=1))
-    assert store.rooms() == [Room("a", "https://a", AT), Room("b 房", "https://two", AT)]
-    assert store.remove_room("a")
-    assert not store.remove_room("a")
-    assert [room.name for room in store.rooms()] == ["b 房"]
 
 
 def test_the_latest_broadcasts_come_first(store: Store) -> None:

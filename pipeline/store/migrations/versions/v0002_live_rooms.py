@@ -24,6 +24,13 @@ def upgrade() -> None:
     ):
         op.add_column("rooms", column)
     op.create_index(op.f("ix_rooms_holder"), "rooms", ["holder"], unique=False)
+    op.create_table(
+        "ingesters",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("max_rooms", sa.Integer(), nullable=False),
+        sa.Column("alive_until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_ingesters")),
+    )
     op.add_column("broadcasts", sa.Column("ended_at", sa.DateTime(timezone=True)))
     op.add_column(
         "segments", sa.Column("priority", sa.Integer(), nullable=False, server_default="0")
