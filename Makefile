@@ -7,13 +7,14 @@ RUN    := $(VENV)/.runtime
 TEST   := $(VENV)/.test
 LINT   := $(VENV)/.lint
 PYTEST_OPTIONS ?=
+CHAOS_OPTIONS ?=
 SOURCES ?=
 
 # The first Python on PATH that is new enough; `make PYTHON=…` names another one.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test check lint types bench serve clean
+.PHONY: demo test check lint types bench chaos serve clean
 .DEFAULT_GOAL := check
 
 demo: $(RUN)
@@ -27,6 +28,10 @@ test: $(TEST)
 
 bench: $(TEST)
 	$(BIN)/python -m tests.bench
+
+# Takes some minutes: real processes, killed and cut off while rooms are on the air.
+chaos: $(TEST)
+	$(BIN)/python -m tests.chaos $(CHAOS_OPTIONS)
 
 # The gate of a change: CI runs nothing else but this and the demo.
 check: lint types

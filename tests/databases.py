@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def _program(name: str) -> str:
+def postgres_program(name: str) -> str:
+    """Path of a program of PostgreSQL. Raises FileNotFoundError where it is not installed."""
     found = shutil.which(name)
     if found:
         return found
@@ -32,6 +33,39 @@ def _unprivileged_user() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
+def make_cluster(folder: Path) -> None:
+    """Make an empty cluster in `folder`, which other accounts must be able to reach."""
+    user = _unprivileged_user()
+    if user:
+        shutil.chown(folder, user)
+    command = [postgres_program("initdb"), "-D", f"{folder}/data", "--encoding=UTF8", "--locale=C"]
+    subprocess.run(
+        [*command, "--auth=trust", "--username=postgres", "--no-sync"],
+        user=user,
+        cwd="/",
+        check=True,
+        capture_output=True,
+    )
+
+
+def start_cluster(folder: Path, port: int, *settings: str) -> subprocess.Popen[bytes]:
+    """Start the cluster in `folder`, with its socket there, and wait until it answers.
+
+    Raises RuntimeError where it does not start.
+    """
+    command = [postgres_program("postgres"), "-D", f"{folder}/data", "-k", str(folder)]
+    server = subprocess.Popen(
+        [*command, f"--port={port}", *(f"--{setting}" for setting in settings)],
+        user=_unprivileged_user(),
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _wait(server, folder, port)
+    return server
+
+
 @contextmanager
 def postgres_server(*, durable: bool = True) -> Iterator[Path]:
     """Folder with the socket of a new cluster; what it holds is gone afterwards.
@@ -39,50 +73,33 @@ def postgres_server(*, durable: bool = True) -> Iterator[Path]:
     Not `durable`: it does not wait for the disk, as nothing has to last. Raises FileNotFoundError
     where PostgreSQL is not installed and RuntimeError where it does not start.
     """
-    initdb, postgres = _program("initdb"), _program("postgres")
-    user = _unprivileged_user()
+    settings = ["listen_addresses="]
+    settings += [] if durable else ["fsync=off", "full_page_writes=off"]
     # Not under pytest's own folder: that one is closed to other accounts.
     with tempfile.TemporaryDirectory(prefix="tingbo-pg-") as name:
         folder = Path(name)
-        if user:
-            shutil.chown(folder, user)
-        cluster = ["-D", f"{folder}/data"]
-        locale = ["--encoding=UTF8", "--locale=C"]
-        subprocess.run(
-            [initdb, *cluster, *locale, "--auth=trust", "--username=postgres", "--no-sync"],
-            user=user,
-            cwd="/",
-            check=True,
-            capture_output=True,
-        )
-        settings = ["listen_addresses="]
-        settings += [] if durable else ["fsync=off", "full_page_writes=off"]
-        server = subprocess.Popen(
-            [postgres, *cluster, "-k", str(folder), *(f"--{setting}" for setting in settings)],
-            user=user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        make_cluster(folder)
+        server = start_cluster(folder, 5432, *settings)
         try:
-            _wait(server, folder)
             yield folder
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def _wait(server: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait(server: subprocess.Popen[bytes], folder: Path, port: int) -> None:
     import psycopg
 
     deadline = time.monotonic() + 30
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            psycopg.connect(host=str(folder), user="postgres", dbname="postgres").close()
+            psycopg.connect(host=str(folder), port=port, user="postgres", dbname="postgres").close()
         except psycopg.OperationalError:
             time.sleep(0.05)
         else:
             return
+    server.kill()
+    server.wait()
     raise RuntimeError("PostgreSQL does not start")
 
 
