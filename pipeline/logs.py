@@ -90,6 +90,7 @@ def set_up_logs(form: Literal["text", "json"], *, verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plugin
     if form == "json":
         logging.captureWarnings(capture=True)
         sys.excepthook = _log_uncaught

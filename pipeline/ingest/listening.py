@@ -130,6 +130,7 @@ class Listening:
         rooms.inc()
         try:
             while time.monotonic() - self._heard_at < self.options.give_up_s:
+                self.metrics.loop_turned()
                 # Rooms of one server break off together; they must not come back together.
                 if self.stop.wait(wait_s * random.uniform(0.5, 1.0)):
                     return None
@@ -162,6 +163,7 @@ class Listening:
             if self.stop.wait(wait_s) if wait_s > 0 else self.stop.is_set():
                 return
             self._heard_at = time.monotonic()
+            self.metrics.loop_turned()
             self._arrivals.append((end_ms, self.now()))
             yield item
 
