@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -9,9 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -24,8 +25,14 @@ from pipeline.redis_server import embedded_redis
 from pipeline.settings import Settings, as_environment
 from pipeline.store import Store
 
+log = logging.getLogger(__name__)
+
 #: How long a role may take to finish what it has in hand.
 _DRAIN_S = 20.0
+#: Seconds before a role that died is started again: the first time, doubling up to the last.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+#: A role that dies more often than this within the time is given up.
+_MAX_DEATHS, _WITHIN_S = 5, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Ready:
 
 @dataclass(slots=True)
 class Role:
-    """A role running as a process of its own."""
+    """A role running as a process of its own; a new one takes the place of one that died."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -49,10 +56,20 @@ class Role:
     log: Path
     port: int = 0
     """Of its pages, 0 for none."""
+    arguments: tuple[str, ...] = ()
+    deaths: list[float] = field(default_factory=list)
+    """When (monotonic) it died lately."""
+    due: float | None = None
+    """When (monotonic) it is started again; None while nothing is planned."""
 
     def ended(self) -> int | None:
-        """Exit code, None while it runs."""
-        return self.process.poll()
+        """Exit code, None while it runs and while it is about to be started again."""
+        return self.process.poll() if self.due is None else None
+
+    def died(self) -> bool:
+        """Whether it ended and should not have; an ingest may, when its source is over."""
+        code = self.process.poll()
+        return code is not None and (self.name != "ingest" or code < 0)
 
     def ready(self) -> Ready:
         """Wait until it works and give what it says of itself. Raises MissingError when it ends."""
@@ -66,7 +83,19 @@ class Role:
         """Last line of the roles' log: why it ended."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         said = message_of(lines[-1]) if lines else "it said nothing"
-        return f"The role {self.name} ended with code {self.ended()}: {said} (log: {self.log})"
+        return f"The role {self.name} {self._end()}: {said} (log: {self.log})"
+
+    def _end(self) -> str:
+        code = self.process.poll()
+        if code is None or code >= 0:
+            return f"ended with code {code}"
+        return f"was killed by {signal.Signals(-code).name}"
+
+    def close_pipes(self) -> None:
+        """Close what led to the process that ended."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +115,18 @@ class Roles:
     whose starter was killed sees it close and ends by itself.
     """
 
-    def __init__(self, settings: Settings, log: Path, shared: Path | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        shared: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`shared` is the folder by which they add up what they count, None for no metrics."""
         self._settings = settings
         self._shared = shared
         self._log = log
+        self._clock = clock
         self._roles: list[Role] = []
 
     def start(self, name: str, *arguments: str) -> Role:
@@ -99,28 +135,48 @@ class Roles:
         Where there are metrics, each role has the next port above that of the common page.
         """
         port = self._settings.metrics_port + len(self._roles) + 1 if self._shared else 0
-        environment = as_environment(replace(self._settings, metrics_port=port))
-        if self._shared:
-            environment[SHARED_FOLDER_VARIABLE] = str(self._shared)
-        command = [sys.executable, "-m", "pipeline", name, *arguments, "--until-stdin-closes"]
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the roles
-            )
-        role = Role(name, process, self._log, port)
+        process = self._process(name, arguments, port)
+        role = Role(name, process, self._log, port, arguments)
         self._roles.append(role)
         return role
 
     def check(self) -> None:
-        """Raise MissingError when a role that should run has ended."""
-        for role in [one for one in self._roles if one.ended() is not None]:
-            if role.name != "ingest":
-                raise MissingError(role.last_words())
+        """Start again what has died, each time after a longer pause, and say so in the log.
+
+        A crash costs one role what it had in hand, which others take over, and no other role
+        anything. Raises MissingError for one that dies again and again.
+        """
+        now = self._clock()
+        for role in self._roles:
+            if role.due is None and role.died():
+                self._mourn(role, now)
+            elif role.due is not None and now >= role.due:
+                role.close_pipes()
+                role.process = self._process(role.name, role.arguments, role.port)
+                role.due = None
+
+    def _mourn(self, role: Role, now: float) -> None:
+        role.deaths = [*(at for at in role.deaths if now - at < _WITHIN_S), now]
+        if len(role.deaths) > _MAX_DEATHS:
+            raise MissingError(f"{role.last_words()}. It died {len(role.deaths)} times: given up.")
+        wait_s = min(_FIRST_WAIT_S * 2 ** (len(role.deaths) - 1), _LONGEST_WAIT_S)
+        role.due = now + wait_s
+        log.warning("%s. It is started again in %g s.", role.last_words(), wait_s)
+
+    def _process(self, name: str, arguments: tuple[str, ...], port: int) -> subprocess.Popen[bytes]:
+        environment = as_environment(replace(self._settings, metrics_port=port))
+        if self._shared:
+            environment[SHARED_FOLDER_VARIABLE] = str(self._shared)
+        command = [sys.executable, "-m", "pipeline", name, *arguments, "--until-stdin-closes"]
+        with self._log.open("ab") as file:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the roles
+            )
 
     def pages(self) -> list[tuple[str, int]]:
         """Name and port of every role that has pages."""
@@ -129,7 +185,7 @@ class Roles:
     def close(self) -> None:
         """End the roles: SIGTERM, time to finish, and only then SIGKILL."""
         for role in self._roles:
-            if role.ended() is None:
+            if role.process.poll() is None:
                 role.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _DRAIN_S
         for role in self._roles:
@@ -138,9 +194,7 @@ class Roles:
             except subprocess.TimeoutExpired:
                 role.process.kill()
                 role.process.wait()
-            for pipe in (role.process.stdin, role.process.stdout):
-                if pipe:
-                    pipe.close()
+            role.close_pipes()
 
 
 @contextmanager
