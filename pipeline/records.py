@@ -194,6 +194,7 @@ SPEECH_ACT_NAMES = {
     "denied_question": "复述提问后否认",
     "rule_reading": "宣读规则",
     "correction": "更正前一句",
+    "taking_back": "收回说过的话",
     "hypothesis": "假设、举例",
     "question": "疑问",
     "hypothetical": "假设",
@@ -247,6 +248,15 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A later utterance in which the host takes a claim back: a mitigation, no erasure."""
+
+    start_ms: int
+    """Start of that utterance."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Why:
     """Why a rule or the model fired, in a form a reviewer can read."""
 
@@ -258,6 +268,8 @@ class Why:
     """Earlier utterances that were needed to decide, oldest first."""
     earlier: Earlier | None = None
     """The words of the last one of them, where a rule found them there."""
+    correction: Correction | None = None
+    """Where the host took it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
         ("为什么", finding.why.text),
         ("关键词", "、".join(finding.why.words)),
         ("上文", " / ".join(finding.why.context)),
+        ("更正", _corrections(case)),
         (
             "依据",
             "；".join(
@@ -181,6 +182,18 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
     for name, value in rows:
         if value:
             out.print(Text.assemble((name, "bold"), "  ", value))
+
+
+def _corrections(case: Case) -> str:
+    """主播随后更正：[1:02.0] …; empty where nothing was taken back."""
+    corrections = (finding.why.correction for finding in case.findings)
+    return "；".join(
+        dict.fromkeys(
+            f"主播随后更正：[{clock(one.start_ms)}] {visible(one.text)}"
+            for one in corrections
+            if one is not None
+        )
+    )
 
 
 def print_backtest(result: Backtest, out: Console) -> None:

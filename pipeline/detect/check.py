@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.codec import plain
-from pipeline.detect.detector import Detected, Detector, Talk
+from pipeline.detect.detector import Detected, Detector
 from pipeline.detect.excused import Excused
+from pipeline.detect.talk import Talk
 from pipeline.errors import BadInputError
 from pipeline.records import Finding, Utterance
 

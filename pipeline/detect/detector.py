@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from pipeline.detect.acts import ASSERTION, SpeechAct, act_of, target_of
@@ -44,10 +42,8 @@ from pipeline.records import (
 
 #: What a finding of the classifier alone names as its rule.
 MODEL = "model"
-#: Later utterances that are looked at: the second half of a claim, a correction.
+#: Later utterances that are looked at: the second half of a claim, what makes it harmless.
 LOOK_AHEAD = max(NEIGHBOURS.values())
-#: Utterances kept as context.
-_CONTEXT = 120
 #: Neighbours are quoted up to this many characters.
 _QUOTED = 40
 #: In fewer different characters nobody claims anything that a rule would not know.
@@ -55,8 +51,6 @@ _FEWEST = 4
 _HAN = re.compile("[\u3400-\u9fff]")
 #: So many characters before and after a rule's words say whether they are meant.
 _CLOSE = 7
-#: The speech act with which a host takes back what was said.
-_CORRECTION = "correction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +126,6 @@ class Detector:
                 result += self._raised(said, category, judged, on)
             else:
                 silent[category] = judged
-        correction = self._correction(after)
-        if correction:
-            result = [_corrected(finding, correction) for finding in result]
         ordered = sorted(result, key=lambda finding: (finding.span, finding.rule))
         passed = excused_in(utterance.text, reading, silent)
         return Detected(tuple(ordered), reading.shadow, passed)
@@ -237,44 +228,10 @@ class Detector:
                 return self.pack.acts[excuse]
         return act_of(rule.noted, said.text, *span)
 
-    def _correction(self, after: Sequence[Utterance]) -> str:
-        """The next utterance in which the host takes something back, "" for none."""
-        act = self.pack.acts.get(_CORRECTION)
-        for utterance in after[:LOOK_AHEAD] if act else ():
-            text = reading_of(utterance.text, self.pack.morphs)
-            if act and text.text and act.covers(text, 0, len(text.text)):
-                return utterance.text
-        return ""
-
     def _versions(self) -> Versions:
         return Versions(
             engine=ENGINE_VERSION, rule_pack=self.pack.label, model=self.classifier.version
         )
-
-
-class Talk:
-    """Utterances of one broadcast in order; each is judged when those after it are known."""
-
-    def __init__(self, detector: Detector, on: dt.date) -> None:
-        self._detector, self._on = detector, on
-        self._before: deque[Utterance] = deque(maxlen=_CONTEXT)
-        self._waiting: deque[Utterance] = deque()
-
-    def add(self, utterance: Utterance) -> Iterator[tuple[Utterance, Detected]]:
-        """Take the next one; what can be judged now."""
-        self._waiting.append(utterance)
-        yield from self._judged(LOOK_AHEAD)
-
-    def rest(self) -> Iterator[tuple[Utterance, Detected]]:
-        """Judge what waits, with nothing after it."""
-        yield from self._judged(0)
-
-    def _judged(self, ahead: int) -> Iterator[tuple[Utterance, Detected]]:
-        while len(self._waiting) > ahead:
-            one = self._waiting.popleft()
-            after = list(islice(self._waiting, LOOK_AHEAD))
-            yield one, self._detector.detect(one, list(self._before), after, self._on)
-            self._before.append(one)
 
 
 def load_detector(packs: Sequence[str], weights: Path) -> Detector:
@@ -283,16 +240,6 @@ def load_detector(packs: Sequence[str], weights: Path) -> Detector:
     Raises RulePackError or BadInputError where one is broken.
     """
     return Detector(load_rule_pack(packs=packs), load_classifier(weights))
-
-
-def _corrected(finding: Finding, correction: str) -> Finding:
-    """A slip that was put right at once stays a suspicion, and a person decides."""
-    text = f"{finding.why.text}(减轻情节:主播随后更正“{correction[:_QUOTED]}”)"
-    return replace(
-        finding,
-        verdict=Verdict.REVIEW if finding.verdict is Verdict.BLOCK else finding.verdict,
-        why=replace(finding.why, text=text),
-    )
 
 
 def _why(

@@ -26,6 +26,7 @@ from pipeline.detect.reading import (
     read_provision,
     read_rule,
     read_target,
+    read_topics,
 )
 from pipeline.detect.wordclasses import word_classes
 from pipeline.errors import RulePackError
@@ -110,6 +111,7 @@ def load_rule_pack(folder: Path | None = None, packs: Sequence[str] = ()) -> Rul
         rules=rules,
         acts=shared.acts,
         targets=shared.targets,
+        topics=files[_ACTS].read(lambda: read_topics(files[_ACTS].table, shared.classes)),
         basis=shared.basis,
         classes=word_classes(shared.classes),
         morphs=files[_MORPHS].read(lambda: read_morphs(files[_MORPHS].table)),

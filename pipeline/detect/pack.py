@@ -107,6 +107,8 @@ class RulePack:
     rules: tuple[Rule, ...]
     acts: Mapping[str, SpeechAct]
     targets: tuple[TargetWords, ...]
+    topics: Mapping[Category, re.Pattern[str]]
+    """Words by which a correction names what it takes back."""
     basis: BasisBook
     classes: WordClasses
     morphs: Morphs

@@ -134,6 +134,18 @@ def read_target(table: Any, classes: Classes) -> TargetWords:
     return TargetWords(name, of, words, examples)
 
 
+def read_topics(table: dict[str, Any], classes: Classes) -> dict[Category, re.Pattern[str]]:
+    """[topics] of a file of speech acts; none where it has none."""
+    raw = Fields(table.get("topics", {}), "topics")
+    found = {}
+    for category in Category:
+        words = compile_alternatives(raw.texts(category.value), classes)
+        if words is not None:
+            found[category] = words
+    raw.finish()
+    return found
+
+
 def _target(value: Any) -> str:
     if value not in _TARGETS:
         raise FieldError(f"{value!r} is not one of {', '.join(_TARGETS)}")

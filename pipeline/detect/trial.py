@@ -9,11 +9,12 @@ from dataclasses import replace
 from enum import StrEnum
 
 from pipeline.detect.corpus import Broadcast
-from pipeline.detect.detector import Detector, Talk
+from pipeline.detect.detector import Detector
 from pipeline.detect.engine import read_rules
 from pipeline.detect.evaluation import Evaluation, Judgement, evaluate
 from pipeline.detect.noise import misheard
 from pipeline.detect.pack import index_of
+from pipeline.detect.talk import Talk
 from pipeline.detect.training import utterances
 from pipeline.records import Utterance
 

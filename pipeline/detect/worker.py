@@ -11,6 +11,14 @@ from pipeline.bus import Bus
 from pipeline.consumer import IDLE_MS, Consumer
 from pipeline.detect.basis import legal_day
 from pipeline.detect.classifier import Classifier
+from pipeline.detect.corrections import (
+    WITHIN,
+    WITHIN_MS,
+    Raised,
+    correction_of,
+    is_correction,
+    taken_back,
+)
 from pipeline.detect.detector import LOOK_AHEAD, Detected, Detector
 from pipeline.detect.engine import CONTEXT_MS
 from pipeline.detect.watch import PackWatch
@@ -71,6 +79,13 @@ class _Heard:
             added = Detected(_new(found.findings, known.findings), _new(found.shadow, known.shadow))
             if added.findings or added.shadow:
                 yield other, added
+
+    def corrections(self, detector: Detector) -> Iterator[tuple[Utterance, Detected]]:
+        """What takes something back, of this utterance and those that could do so after it."""
+        later = [item for item in self.around if item.start_ms >= self.utterance.start_ms]
+        for item in later[: WITHIN + 1]:
+            if is_correction(detector.pack, item):
+                yield item, self._detect(detector, item, self.around)
 
     def _detect(
         self, detector: Detector, utterance: Utterance, around: Sequence[Utterance]
@@ -170,8 +185,33 @@ class DetectWorker:
                     # Later ones of this batch have their own turn.
                     if other.start_ms < transcript.start_ms or key not in batch:
                         self._file(message, key, other.text, added)
+            for said, detected in heard.corrections(detector):
+                self._take_back(message.key.broadcast, said, detected, heard, detector)
         waited = max(0.0, (self._now() - message.at).total_seconds())
         self._metrics.stage_latency_seconds.labels("detect").observe(waited)
+
+    def _take_back(
+        self,
+        broadcast: str,
+        said: Utterance,
+        detected: Detected,
+        heard: _Heard,
+        detector: Detector,
+    ) -> None:
+        """Store which findings a correction concerns; those that came late as well."""
+        start_ms = said.start_ms - WITHIN_MS
+        stored = self._store.findings_between(broadcast, start_ms, said.start_ms - 1)
+        keys = dict.fromkeys(key for key, _ in stored)
+        starts = {key: segment.start_ms for key in keys if (segment := self._store.segment(key))}
+        before = [
+            Raised(item, tuple(f for key, f in stored if starts.get(key) == item.start_ms))
+            for item in heard.around
+            if item.start_ms < said.start_ms
+        ]
+        taken = {id(f) for _, f in taken_back(detector.pack, said, detected, before)}
+        for key, finding in stored:
+            if id(finding) in taken:
+                self._store.add_correction(key, finding, correction_of(said))
 
     def _heard(self, message: TranscriptMessage, transcript: Transcript) -> _Heard:
         around = self._store.utterances_before(

@@ -11,10 +11,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.codec import decode
+from pipeline.corrections import corrected
 from pipeline.errors import StoreError
-from pipeline.records import Case, CaseState, Category, Finding, SegmentKey
+from pipeline.records import Case, CaseState, Category, Correction, Finding, SegmentKey
 from pipeline.store.rows import insert_new, of_segment
-from pipeline.store.schema import broadcasts, case_findings, cases, findings, segments
+from pipeline.store.schema import (
+    broadcasts,
+    case_findings,
+    cases,
+    corrections,
+    findings,
+    segments,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +143,29 @@ def _open(connection: sa.Connection, opening: Opening, opened_at: Any) -> bool:
 
 def _members(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[tuple[str, Finding]]]:
     rows = connection.execute(
-        sa.select(case_findings.c.case, findings.c.id, findings.c.record)
+        sa.select(
+            case_findings.c.case,
+            findings.c.id,
+            findings.c.record,
+            corrections.c.record.label("correction"),
+        )
         .join(findings, findings.c.id == case_findings.c.finding)
+        .outerjoin(corrections, corrections.c.finding == findings.c.id)
         .where(case_findings.c.case.in_(ids))
         .order_by(findings.c.start_ms, findings.c.id)
     )
     members = defaultdict(list)
     for row in rows:
-        members[row.case].append((row.id, decode(Finding, row.record)))
+        members[row.case].append((row.id, stored_finding(row)))
     return members
+
+
+def stored_finding(row: Any) -> Finding:
+    """The finding of a row with its columns `record` and `correction`, which may be NULL."""
+    finding = decode(Finding, row.record)
+    if row.correction is None:
+        return finding
+    return corrected(finding, decode(Correction, row.correction))
 
 
 def _case(row: Any, members: Sequence[tuple[str, Finding]]) -> Case:

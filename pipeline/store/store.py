@@ -14,6 +14,7 @@ from pipeline.codec import decode, encode
 from pipeline.records import (
     Case,
     CaseState,
+    Correction,
     Coverage,
     CoverageKind,
     Finding,
@@ -23,7 +24,13 @@ from pipeline.records import (
     Transcript,
     Utterance,
 )
-from pipeline.store.cases import Opening, file_finding, finding_id, load_cases
+from pipeline.store.cases import (
+    Opening,
+    file_finding,
+    finding_id,
+    load_cases,
+    stored_finding,
+)
 from pipeline.store.database import Database
 from pipeline.store.ledger import coverage_of
 from pipeline.store.rooms import Rooms
@@ -31,11 +38,17 @@ from pipeline.store.rows import insert_new, key_columns, of_segment
 from pipeline.store.schema import (
     broadcasts,
     cases,
+    corrections,
     findings,
     rooms,
     segments,
     stretches,
     transcripts,
+)
+
+#: Findings, and the correction of each that was taken back.
+_FINDINGS = sa.select(findings, corrections.c.record.label("correction")).outerjoin(
+    corrections, corrections.c.finding == findings.c.id
 )
 
 
@@ -205,6 +218,31 @@ class Store:
         with self._database.write() as connection:
             insert_new(connection, findings, rows)
 
+    def add_correction(self, key: SegmentKey, finding: Finding, correction: Correction) -> None:
+        """Store that a stored finding was taken back later; the first correction stays."""
+        row = {"finding": finding_id(key, finding), "record": encode(correction)}
+        with self._database.write() as connection:
+            insert_new(connection, corrections, [row])
+
+    def findings_between(
+        self, broadcast: str, start_ms: int, end_ms: int
+    ) -> list[tuple[SegmentKey, Finding]]:
+        """Findings raised in the segments that start in [start_ms, end_ms], in their order."""
+        query = (
+            _FINDINGS.join(
+                segments,
+                sa.and_(*(findings.c[n] == segments.c[n] for n in ("broadcast", "epoch", "seq"))),
+            )
+            .where(segments.c.broadcast == broadcast)
+            .where(segments.c.start_ms.between(start_ms, end_ms))
+            .order_by(segments.c.start_ms, findings.c.start_ms, findings.c.id)
+        )
+        found = [
+            (SegmentKey(row.broadcast, row.epoch, row.seq), stored_finding(row))
+            for row in self._rows(query)
+        ]
+        return [(key, finding) for key, finding in found if not finding.shadow]
+
     def findings(self, broadcast: str) -> list[Finding]:
         """Findings raised in a broadcast, in the order of the media clock."""
         return [finding for finding in self._findings(broadcast) if not finding.shadow]
@@ -320,7 +358,9 @@ class Store:
         return {row.verdict: int(row.number) for row in rows}
 
     def _findings(self, broadcast: str) -> list[Finding]:
-        return [decode(Finding, row.record) for row in self._of_broadcast(findings, broadcast)]
+        query = _FINDINGS.where(findings.c.broadcast == broadcast)
+        rows = self._rows(query.order_by(findings.c.start_ms, findings.c.id))
+        return [stored_finding(row) for row in rows]
 
     def _of_broadcast(
         self, table: sa.Table, broadcast: str, *where: sa.ColumnElement[bool]

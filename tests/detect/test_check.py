@@ -56,6 +56,7 @@ def test_a_line_is_the_object_of_the_contract() -> None:
             "words": ["加", "我", "绿泡泡"],
             "context": [],
             "earlier": None,
+            "correction": None,
         },
     }
     json.dumps([first, second])

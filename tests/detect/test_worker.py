@@ -15,11 +15,13 @@ from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import GROUP, DetectWorker, Places
 from pipeline.metrics import Metrics
 from pipeline.records import (
+    Correction,
     CoverageKind,
     SegmentKey,
     SegmentMessage,
     Transcript,
     TranscriptMessage,
+    Verdict,
 )
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -178,3 +180,31 @@ def test_a_judged_transcript_is_marked_and_an_unjudged_one_is_not(bench: Bench) 
     assert [item.key.seq for item in bench.store.unjudged(AT, LATER, 10)] == [0, 1]
     bench.worker.step()
     assert bench.store.unjudged(AT, LATER, 10) == []
+
+
+def test_a_correction_reaches_the_stored_finding_and_its_case(bench: Bench) -> None:
+    """It comes when the case is long open: finding and case tell it, and the verdict is milder."""
+    bench.say(0, "这个草本膏抹上三天湿疹就好了")
+    for seq in range(1, 5):
+        bench.say(seq, "大家看一下质地")
+    bench.worker.step()
+    assert bench.store.findings("b")[0].why.correction is None
+    bench.say(5, "刚才湿疹那句说错了我收回没有依据")
+    bench.worker.step()
+    (finding,) = bench.store.findings("b")
+    assert finding.why.correction == Correction(25_000, "刚才湿疹那句说错了我收回没有依据")
+    assert finding.verdict is Verdict.REVIEW
+    (case,) = bench.store.cases()
+    assert case.finding == finding
+    assert case.findings == (finding,)
+
+
+def test_a_claim_that_comes_after_its_correction_is_linked_too(bench: Bench) -> None:
+    """Order of arrival does not matter."""
+    bench.say(5, "刚才湿疹那句说错了我收回没有依据")
+    bench.worker.step()
+    bench.say(0, "这个草本膏抹上三天湿疹就好了")
+    bench.worker.step()
+    (finding,) = bench.store.findings("b")
+    assert finding.why.correction is not None
+    assert finding.why.correction.start_ms == 25_000

@@ -66,6 +66,7 @@ def test_a_finding_is_complete() -> None:
             "words": ["专柜"],
             "context": ["大家晚上好欢迎来直播间"],
             "earlier": None,
+            "correction": None,
         },
         "versions": {"engine": "0.1.0", "rule_pack": "2026.11", "model": "", "asr": "asr_demo"},
         "speech_act": "assertion",
