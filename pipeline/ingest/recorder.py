@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -54,6 +54,8 @@ class Recorder:
         self._room = room
         self._broadcast = broadcast
         self._stretches: list[Stretch] = []
+        self._heard: Stretch | None = None
+        """The last segment's entry of the ledger, which went with it."""
 
     def segment(self, segment: SpeechSegment, at: dt.datetime) -> bool:
         """Keep a segment; False when it has to be given up because too much waits already.
@@ -73,8 +75,11 @@ class Recorder:
             language=segment.language,
         )
         data = self._outlets.clips.encode(segment.samples)
-        if not self._send(len(data), partial(self._deliver, message, data)):
+        heard = Stretch(message.start_ms, message.end_ms, CoverageKind.HEARD)
+        ledger = (*self._stretches, heard)
+        if not self._send(len(data), partial(self._deliver, message, data, ledger)):
             return False
+        self._stretches, self._heard = [], heard
         self.segments += 1
         return True
 
@@ -83,8 +88,11 @@ class Recorder:
         begin, end = self.offset_ms + stretch.start_ms, self.offset_ms + stretch.end_ms
         seconds = (stretch.end_ms - stretch.start_ms) / 1000
         self._outlets.metrics.ledger_seconds.labels(stretch.kind.value).inc(seconds)
-        self._stretches.append(replace(stretch, start_ms=begin, end_ms=end))
         self.end_ms = max(self.end_ms, end)
+        entry = replace(stretch, start_ms=begin, end_ms=end)
+        if entry == self._heard:
+            return
+        self._stretches.append(entry)
         if stretch.kind is CoverageKind.HEARD or len(self._stretches) >= _STRETCHES_AT_ONCE:
             self.flush()
 
@@ -103,12 +111,16 @@ class Recorder:
             add = self._outlets.store.add_stretches
             self._send(0, partial(add, self._broadcast, self.epoch, waiting))
 
-    def _deliver(self, message: SegmentMessage, data: bytes) -> None:
-        """Clip, then row, then message: a message never names what is not there."""
+    def _deliver(self, message: SegmentMessage, data: bytes, ledger: Sequence[Stretch]) -> None:
+        """Clip, then rows, then message: a message never names what is not there.
+
+        A segment and the ledger up to its end are written together: whoever dies in between leaves
+        no hole in a ledger.
+        """
         outlets = self._outlets
         clip = outlets.clips.put(message.key, data)
         message = replace(message, clip_uri=clip.uri, clip_sha256=clip.sha256)
-        outlets.store.add_segment(message)
+        outlets.store.add_segment(message, ledger)
         outlets.bus.publish(SEGMENTS, message)
         seconds = (message.end_ms - message.start_ms) / 1000
         outlets.metrics.vad_speech_seconds.inc(seconds)

@@ -100,11 +100,16 @@ class Store:
         query = sa.select(broadcasts).order_by(*order).limit(limit)
         return [_broadcast(row) for row in self._rows(query)]
 
-    def add_segment(self, message: SegmentMessage) -> None:
-        """Store where a segment lies and its clip. Its broadcast must be there."""
+    def add_segment(self, message: SegmentMessage, ledger: Sequence[Stretch] = ()) -> None:
+        """Store where a segment lies and its clip, and what the ledger says up to its end.
+
+        Its broadcast must be there.
+        """
         columns = {item.name: getattr(message, item.name) for item in dataclasses.fields(message)}
+        entries = _entries(message.key.broadcast, message.key.epoch, ledger)
         with self._database.write() as connection:
             insert_new(connection, segments, [columns | key_columns(columns.pop("key"))])
+            insert_new(connection, stretches, entries)
 
     def segment(self, key: SegmentKey) -> SegmentMessage | None:
         """The segment of this key; None when there is none."""
@@ -296,19 +301,8 @@ class Store:
 
     def add_stretches(self, broadcast: str, epoch: int, found: Sequence[Stretch]) -> None:
         """Enter stretches into the coverage ledger. A FAILED one overrides a HEARD one below it."""
-        rows = [
-            {
-                "broadcast": broadcast,
-                "epoch": epoch,
-                "start_ms": stretch.start_ms,
-                "end_ms": stretch.end_ms,
-                "kind": stretch.kind.value,
-                "reason": stretch.reason,
-            }
-            for stretch in found
-        ]
         with self._database.write() as connection:
-            insert_new(connection, stretches, rows)
+            insert_new(connection, stretches, _entries(broadcast, epoch, found))
 
     def withdraw_failure(self, key: SegmentKey) -> None:
         """Take back that a segment FAILED: it was heard and judged after all."""
@@ -378,6 +372,21 @@ def _has_transcript(*where: sa.ColumnElement[bool]) -> sa.Exists:
     """Condition for segments with a transcript that satisfies `where`."""
     key = (transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq"))
     return sa.exists().where(*key, *where)
+
+
+def _entries(broadcast: str, epoch: int, found: Sequence[Stretch]) -> list[dict[str, Any]]:
+    """Rows of the coverage ledger."""
+    return [
+        {
+            "broadcast": broadcast,
+            "epoch": epoch,
+            "start_ms": stretch.start_ms,
+            "end_ms": stretch.end_ms,
+            "kind": stretch.kind.value,
+            "reason": stretch.reason,
+        }
+        for stretch in found
+    ]
 
 
 def _broadcast(row: sa.Row[Any]) -> Broadcast:
