@@ -36,8 +36,10 @@ DATABASES: Mapping[str, Callable[[Path], Database]] = {
     "postgresql": PostgresCluster,
 }
 
-#: Processes of each role that shares a stream; scenarios start more.
-WORKERS = {"asr": 1, "detect": 1}
+#: Roles whose workers share a stream; scenarios start more of them.
+SHARING = ("asr", "detect")
+#: One process of each is always there.
+WORKERS = (*SHARING, "janitor")
 #: The groups whose work is waited for, and what they work off.
 GROUPS: tuple[tuple[Stream[Any], str], ...] = ((SEGMENTS, "asr"), (TRANSCRIPTS, "detect"))
 _CLIP_DISK_MB = 64
@@ -88,9 +90,9 @@ class Installation:
         environment = as_environment(self.settings) | {"OMP_NUM_THREADS": "1"} | dict(extra or {})
         return roles.start(name, list(arguments), environment, self.folder / f"{name}.log")
 
-    def start_workers(self, name: str, extra: Mapping[str, str] | None = None) -> None:
-        """Start all workers of a role again, in place of those that are gone."""
-        self.workers[name] = [self.start(name, extra=extra) for _ in range(WORKERS[name])]
+    def start_worker(self, name: str, extra: Mapping[str, str] | None = None) -> None:
+        """Start the worker of a role, in place of those that are gone."""
+        self.workers[name] = [self.start(name, extra=extra)]
 
     def await_workers(self, name: str) -> None:
         """Wait until all workers of a role work."""
@@ -179,7 +181,7 @@ def installation(folder: Path, database: str) -> Iterator[Installation]:
         )
         stack.callback(made.close)
         for name in WORKERS:
-            made.start_workers(name)
+            made.start_worker(name)
         for name in WORKERS:
             made.await_workers(name)
         yield made

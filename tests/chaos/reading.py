@@ -78,6 +78,11 @@ class Ledgers:
         with self._connected() as connection:
             return {row.room: utc(row.at) for row in connection.execute(query)}
 
+    def transcribed(self, names: Sequence[str]) -> list[SegmentMessage]:
+        """What was understood of these broadcasts so far."""
+        books = map(self._records, names)
+        return [item for one in books for item in one.segments if item.key in one.transcripts]
+
     def unanswered(self, names: Sequence[str], before: dt.datetime | None = None) -> int:
         """Segments of these broadcasts (of this time) that are not judged, given up nor shed."""
         return sum(len(open_work(books, before)) for books in map(self._records, names))

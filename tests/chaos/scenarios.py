@@ -9,13 +9,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipeline.orphans import Orphans
+from pipeline.records import TranscriptMessage
 from pipeline.settings import as_environment
 from pipeline.store import Store
 from pipeline.streams import SEGMENTS, TRANSCRIPTS
-from tests.chaos.installation import Installation
+from tests.chaos.installation import SHARING, Installation
 from tests.chaos.servers import wait_for
 from tests.chaos.stage import Scenario, Stage
 
@@ -44,7 +44,7 @@ def kill_workers(name: str, stage: Stage) -> None:
     for role in roles:
         role.kill()
     stage.fault(f"{len(roles)} {name} killed -9 with work in hand")
-    stage.here.start_workers(name)
+    stage.here.start_worker(name)
     stage.here.await_workers(name)
     stage.over()
 
@@ -78,7 +78,7 @@ def restart_everything(stage: Stage) -> None:
     here.server.start()
     here.database.start()
     for name in here.workers:
-        here.start_workers(name)
+        here.start_worker(name)
     for room in stage.rooms:
         stage.listen(room)
     for name in here.workers:
@@ -88,9 +88,9 @@ def restart_everything(stage: Stage) -> None:
 
 def drain_workers(stage: Stage) -> None:
     """Workers are asked to stop in the middle of work: they finish it, and leave nothing."""
-    for name, roles in stage.here.workers.items():
+    for name in SHARING:
         stage.build_up(name)
-        role = roles[0]
+        (role,) = stage.here.workers[name]
         role.resume()
         stage.here.catch_with_work(role)
         complaint = role.stop()
@@ -100,7 +100,7 @@ def drain_workers(stage: Stage) -> None:
         if left:
             stage.wrong.append(f"{name} left {left} messages in hand")
         stage.fault(f"{name} stopped by SIGTERM with work in hand")
-        stage.here.start_workers(name)
+        stage.here.start_worker(name)
         stage.here.await_workers(name)
     stage.over()
 
@@ -109,7 +109,7 @@ def paused_consumers(stage: Stage) -> None:
     """A worker of each role is paused with work in hand until others have done it, and goes on."""
     here = stage.here
     paused = []
-    for name in here.workers:
+    for name in SHARING:
         stage.build_up(name)
         (role,) = here.workers[name]
         role.resume()
@@ -125,8 +125,8 @@ def paused_consumers(stage: Stage) -> None:
     stage.fault("resumed after others did their work")
     stage.over()
     stage.recover()
-    for name, roles in here.workers.items():
-        complaint = roles.pop().stop()
+    for name in SHARING:
+        complaint = here.workers[name].pop().stop()
         if complaint:
             stage.wrong.append(f"{name}: {complaint}")
 
@@ -183,15 +183,18 @@ def poison_clips(stage: Stage) -> None:
 
 
 def messages_again(stage: Stage) -> None:
-    """A stretch of both streams is published once more, in another order."""
+    """What was said so far is published once more, in another order."""
     here = stage.here
-    shuffled = random.Random(11)
-    for stream in (SEGMENTS, TRANSCRIPTS):
-        entries: list[Any] = here.client.xrevrange(stream.key(), count=30) or []
-        shuffled.shuffle(entries)
-        for _, fields in entries:
-            here.client.xadd(stream.key(), fields)
-        stage.fault(f"{len(entries)} {stream.name} published again, shuffled")
+    said = here.ledgers.transcribed(list(stage.broadcasts))
+    order = random.Random(11)
+    for _ in range(2):
+        order.shuffle(said)
+        for one in said:
+            here.bus.publish(SEGMENTS, one)
+        order.shuffle(said)
+        for one in said:
+            here.bus.publish(TRANSCRIPTS, TranscriptMessage(one.key, one.room, one.at))
+    stage.fault(f"{len(said)} segments and their transcripts published twice again, shuffled")
     stage.over()
 
 
@@ -217,7 +220,7 @@ def clock_jumps(stage: Stage) -> None:
     for name, roles in here.workers.items():
         for role in roles:
             role.kill()
-        here.start_workers(name, clock)
+        here.start_worker(name, clock)
         here.await_workers(name)
     stage.over()
     stage.recover()
@@ -230,7 +233,7 @@ def clock_jumps(stage: Stage) -> None:
     for name, roles in here.workers.items():
         for role in roles:
             role.kill()
-        here.start_workers(name)
+        here.start_worker(name)
         here.await_workers(name)
     stage.over()
 
@@ -267,7 +270,7 @@ def connections_slow(stage: Stage) -> None:
 def flush(stage: Stage) -> None:
     """Redis forgets everything while work waits in it; what SQL remembers is published again."""
     here = stage.here
-    for name in here.workers:
+    for name in SHARING:
         stage.build_up(name)
     lost = sum(backlog.total for backlog in here.backlog())
     here.client.flushall()
