@@ -134,7 +134,9 @@ def check(
     from pipeline.terminal import print_checked_line, print_excused
 
     settings, on = load_settings(), legal_day(dt.datetime.now(dt.UTC))
-    detector = load_detector(settings.packs, settings.effective_classifier_dir)
+    detector = load_detector(
+        settings.packs, settings.effective_classifier_dir, settings.lexicons_dir
+    )
     findings = errors = 0
     with opened_text(file) as stream:
         for line in check_lines(stream, detector, independent=independent, on=on):

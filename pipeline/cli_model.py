@@ -62,6 +62,7 @@ def train(
         tuple(data or ()),
     )
     today = dt.datetime.now(dt.UTC).date()
+    pack = load_rule_pack(settings.lexicons_dir)
     with Progress(console=err, transient=True) as bars:
         tasks = {
             "read": bars.add_task("reading broadcasts", total=None),
@@ -71,7 +72,7 @@ def train(
         def progress(step: str, done: int, total: int) -> None:
             bars.update(tasks[step], completed=done, total=total)
 
-        learned = learn(load_rule_pack(), material, folder, today, progress)
+        learned = learn(pack, material, folder, today, progress)
     _report(learned)
     if learned.is_worse:
         raise BadInputError(
@@ -130,7 +131,9 @@ def evaluate(
     from pipeline.scoresheet import print_details, print_sheet, sheet_json
 
     settings = load_settings()
-    detector = load_detector(settings.packs, settings.effective_classifier_dir)
+    detector = load_detector(
+        settings.packs, settings.effective_classifier_dir, settings.lexicons_dir
+    )
     broadcasts = read_corpus(path or resource("models", "corpus", "broadcasts"))
     if path is None:
         broadcasts = split(broadcasts)[1]

@@ -27,7 +27,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 @rules_app.command("check", epilog=_CHECK_EPILOG)
 def rules_check(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of rule packs; the bundled ones without.")
+        Path | None,
+        typer.Argument(help="Folder of rule packs; the ones in use (lexicons_dir) without."),
     ] = None,
 ) -> None:
     """Self-test of rule packs, extra ones too: what each rule says it flags and lets pass."""
@@ -40,6 +41,7 @@ def rules_check(
         warnings,
     )
 
+    folder = folder or load_settings().lexicons_dir
     pack = load_rule_pack(folder, extra_packs(folder))
     for warning in warnings(pack, legal_day(dt.datetime.now(dt.UTC))):
         err.print(f"Warning: {warning}", style="yellow", markup=False)
@@ -80,8 +82,11 @@ def rules_backtest(
     from pipeline.terminal import print_backtest
 
     settings = load_settings()
-    before = load_rule_pack(packs=settings.packs)
-    after = everything_on() if pack is None else load_rule_pack(pack, settings.packs)
+    before = load_rule_pack(settings.lexicons_dir, settings.packs)
+    if pack is None:
+        after = everything_on(settings.lexicons_dir)
+    else:
+        after = load_rule_pack(pack, settings.packs)
     with Store(settings.effective_database_url) as store:
         result = backtest(store, before, after, broadcast)
     if as_json:

@@ -197,7 +197,7 @@ def _played(live: Running, media: Path, broadcast: str, speed: float) -> Iterato
 
 def _report(settings: Settings, broadcast: str, media: Path, page: Path) -> Replay:
     """Write the page of a stored broadcast, and give what it shows."""
-    pack = load_rule_pack()
+    pack = load_rule_pack(settings.lexicons_dir, settings.packs)
     with Store(settings.effective_database_url) as store:
         stretches = tuple(store.stretches(broadcast))
         result = Replay(

@@ -50,7 +50,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _attempt("records", lambda: _records(settings))
     yield _attempt("clips", lambda: _clips(settings))
     yield _disk(settings)
-    yield _attempt("rule packs", _rules)
+    yield _attempt("rule packs", lambda: _rules(settings))
     yield _attempt("classifier", lambda: _classifier(settings))
     yield _device()
     yield _attempt("speech model", lambda: _model(settings))
@@ -111,9 +111,12 @@ def _classifier(settings: Settings) -> str:
     return f"version {classifier.version}, {len(classifier.squares)} features"
 
 
-def _rules() -> str:
-    pack = load_rule_pack()
-    return f"{len(pack.rules)} rules, version {pack.version}, content {pack.content_hash[:12]}"
+def _rules(settings: Settings) -> str:
+    pack = load_rule_pack(settings.lexicons_dir, settings.packs)
+    return (
+        f"{len(pack.rules)} rules, version {pack.version}, content {pack.content_hash[:12]}, "
+        f"in {settings.effective_lexicons_dir}"
+    )
 
 
 def _device() -> Check:

@@ -70,7 +70,9 @@ def load_ears(settings: Settings, progress: TextIO | None) -> Ears:
     """
     recogniser = load_recogniser(settings.asr_model, device=settings.device, progress=progress)
     segments = IngestOptions.of(settings, recogniser.window_ms).segments
-    detector = load_detector(settings.packs, settings.effective_classifier_dir)
+    detector = load_detector(
+        settings.packs, settings.effective_classifier_dir, settings.lexicons_dir
+    )
     return Ears(recogniser, detector, segments)
 
 

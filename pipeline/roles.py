@@ -109,7 +109,7 @@ def run_detect(settings: Settings, *, watch_stdin: bool = False) -> None:
     Changed rule files are in force within 5 s; broken ones are refused and the old rules stay.
     """
     with _means(settings, "detect", "rules", watch_stdin=watch_stdin) as means:
-        rules = PackWatch(None, settings.packs, means.metrics, time.monotonic)
+        rules = PackWatch(settings.lexicons_dir, settings.packs, means.metrics, time.monotonic)
         classifier = load_classifier(settings.effective_classifier_dir)
         places = DetectPlaces(means.bus, means.store, means.metrics)
         worker = DetectWorker(places, rules, classifier, means.stop)

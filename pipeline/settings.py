@@ -159,6 +159,8 @@ class Settings:
     """No source may take an ingest process beyond this; 0 sets no limit."""
     packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
     """Rule packs of lexicons/extra to judge by as well; none unless named."""
+    lexicons_dir: Path | None = field(default=None, metadata=_PATH)
+    """Folder of rule packs to judge by; None: the bundled ones."""
     classifier_dir: Path | None = field(default=None, metadata=_PATH)
     """Weights that `tingbo train --out` made; None: the bundled ones."""
     metrics_port: int = field(default=0, metadata=_whole(0, 65_535, "a port"))
@@ -177,6 +179,11 @@ class Settings:
     def effective_database_url(self) -> str:
         """`database_url`, or SQLite in `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir / 'tingbo.sqlite3'}"
+
+    @property
+    def effective_lexicons_dir(self) -> Path:
+        """Folder of the rule packs."""
+        return self.lexicons_dir or resource("lexicons")
 
     @property
     def effective_classifier_dir(self) -> Path:

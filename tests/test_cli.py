@@ -108,6 +108,31 @@ def test_the_bundled_rules_do_what_their_examples_say(tingbo: Tingbo) -> None:
     assert (code, " 0 failures" in out) == (0, True)
 
 
+def test_a_folder_of_ones_own_rules_is_used_by_all_commands(
+    tingbo: Tingbo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting lexicons_dir: its rules judge, its examples are tried, its version is told."""
+    folder = write_pack(tmp_path / "pack")
+    monkeypatch.setenv("TINGBO_LEXICONS_DIR", str(folder))
+    _, out, _ = tingbo("check", "--json", stdin="想要的加我微信发货\n".encode())
+    assert [one["rule"] for one in json.loads(out)["findings"]] == ["S01-contact"]
+    assert tingbo("rules", "check")[1].startswith("1 rules, ")
+    assert "1 rules, version 1, content " in tingbo("doctor")[1]
+    (folder / "basis.toml").unlink()
+    code, _, err = tingbo("check", stdin=b"x\n")
+    assert (code, f"Rule pack {folder} has no basis.toml" in err) == (2, True)
+
+
+def test_a_folder_that_is_none_is_named(
+    tingbo: Tingbo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence with the reason and the remedy, before anything is judged."""
+    monkeypatch.setenv("TINGBO_LEXICONS_DIR", str(tmp_path / "nowhere"))
+    code, out, err = tingbo("check", stdin=b"x\n")
+    assert (code, out) == (2, "")
+    assert f"Rule pack {tmp_path / 'nowhere'} is not a folder: set lexicons_dir" in err
+
+
 def test_rules_check_tries_extra_packs_too(tingbo: Tingbo, tmp_path: Path) -> None:
     """Whether they are on or not; what is no failure and should not stay is a warning."""
     folder = write_extra(write_pack(tmp_path / "pack"), absolute=extra())

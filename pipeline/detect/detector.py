@@ -234,12 +234,13 @@ class Detector:
         )
 
 
-def load_detector(packs: Sequence[str], weights: Path) -> Detector:
-    """The bundled rules, with extra `packs`, and the classifier whose weights are in a folder.
+def load_detector(packs: Sequence[str], weights: Path, lexicons: Path | None = None) -> Detector:
+    """The rules in `lexicons`, by default the bundled ones, with extra `packs`, and the classifier
+    whose `weights` are in a folder.
 
     Raises RulePackError or BadInputError where one is broken.
     """
-    return Detector(load_rule_pack(packs=packs), load_classifier(weights))
+    return Detector(load_rule_pack(lexicons, packs), load_classifier(weights))
 
 
 def _why(

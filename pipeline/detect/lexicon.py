@@ -134,6 +134,11 @@ def _shared(files: dict[str, _File]) -> Shared:
 
 
 def _files(folder: Path) -> dict[str, _File]:
+    if not folder.is_dir():
+        raise RulePackError(
+            f"Rule pack {folder} is not a folder: set lexicons_dir to a copy of the bundled one "
+            "(`tingbo doctor` names it) or leave it out."
+        )
     files = _toml_files(folder, "")
     for name in _SHARED:
         if name not in files:

@@ -113,3 +113,13 @@ def test_a_pack_that_is_broken_at_the_start_is_refused(tmp_path: Path) -> None:
     """There is no old one to go on with."""
     with pytest.raises(RulePackError, match="nobody"):
         Watched(write_pack(tmp_path / "pack", solicit=BROKEN))
+
+
+def test_a_folder_that_goes_away_leaves_the_rules_in_force(watched: Watched) -> None:
+    """A share that is not mounted for a moment must not stop the judging."""
+    watched.folder.rename(watched.folder.with_name("away"))
+    assert watched.rules_after(2) == ["S01-contact"]
+    assert watched.reloads("refused") == 1
+    watched.folder.with_name("away").rename(watched.folder)
+    write_pack(watched.folder, solicit=PHONE)
+    assert watched.rules_after(2) == ["S01-contact", "S02-phone"]
