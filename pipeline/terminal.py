@@ -105,6 +105,7 @@ def print_alert(alert: Alert, out: Console) -> None:
     head = Text.assemble((f"[{clock(finding.start_ms)}] ", "bold"), _what(finding))
     head.append(f" · 延迟 {alert.latency_ms / 1000:.2f} 秒", "dim")
     out.print(head)
+    _print_half(finding, out)
     out.print(Text.assemble("    ", _marked(case.text, finding)))
     out.print(Text(f"    {finding.why.text}", "dim"))
 
@@ -112,11 +113,21 @@ def print_alert(alert: Alert, out: Console) -> None:
 def print_checked_line(line: CheckedLine, out: Console) -> None:
     """The line's findings; a clean line prints nothing."""
     for finding in line.findings:
+        _print_half(finding, out)
         out.print(Text.assemble((f"{line.line}: ", "bold"), _marked(line.text, finding)))
         out.print(Text.assemble("    ", _what(finding)))
         out.print(Text(f"    {visible(finding.why.text)}", "dim"))
         if finding.suggestion:
             out.print(Text(f"    建议：{finding.suggestion}", "dim"))
+
+
+def _print_half(finding: Finding, out: Console) -> None:
+    """The other half of a claim that is spread over utterances, marked like the first."""
+    half = finding.why.earlier
+    if half is not None:
+        words = Text(visible(half.text))
+        words.stylize(f"bold {_COLOURS[finding.category]}", *half.span)
+        out.print(Text.assemble((f"    前句 [{clock(half.start_ms)}] ", "dim"), words))
 
 
 def print_excused(line: CheckedLine, out: Console) -> None:
@@ -178,6 +189,7 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
             ),
         ),
     ]
+    _print_half(finding, out)
     out.print(Text.assemble(("原话", "bold"), "  ", _marked(case.text, finding)))
     for name, value in rows:
         if value:

@@ -206,7 +206,10 @@ class Detector:
             evidence=utterance.text[span[0] : span[1]],
             start_ms=spoken[0].start_ms if spoken else utterance.start_ms,
             end_ms=spoken[-1].end_ms if spoken else utterance.end_ms,
-            why=_why(said, category, spans, judged, act, unsure),
+            why=replace(
+                _why(said, category, spans, judged, act, unsure),
+                earlier=self._half(said, category),
+            ),
             versions=self._versions(),
             speech_act=act.name if act else ASSERTION,
             target=target_of(self.pack.targets, example.target, [text.text]),
@@ -215,6 +218,17 @@ class Detector:
             suggestion=example.suggestion,
             pitch=pitch_of(category, subtype, text.text[first:last]),
         )
+
+    def _half(self, said: _Said, category: Category) -> Earlier | None:
+        """The nearest utterance before that speaks for the category, with the words that do."""
+        before = [distance for distance in said.scores.telling[category] if distance < 0]
+        if not before:
+            return None
+        one = said.neighbour(before[-1])
+        text = reading_of(one.text, self.pack.morphs)
+        places = self.classifier.words(text.text, category)
+        spans = [text.original_span(start, end) for start, end in places]
+        return Earlier(one.start_ms, one.text, (spans[0][0], max(end for _, end in spans)))
 
     def _act(
         self, said: _Said, category: Category, span: tuple[int, int], rule: Rule
@@ -264,11 +278,7 @@ def _why(
         text += _although(said, category, act)
     if unsure:
         text += f"。“{'、'.join(unsure)}”识别把握不大,请听一下录音"
-    before = [one for one in telling if one.start_ms < said.utterance.start_ms]
-    earlier = None
-    if before:
-        earlier = Earlier(before[-1].start_ms, before[-1].text, (0, len(before[-1].text)))
-    return Why(text + "。", words, quoted, earlier)
+    return Why(text + "。", words, quoted)
 
 
 def _although(said: _Said, category: Category, act: SpeechAct) -> str:

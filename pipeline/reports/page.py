@@ -33,6 +33,8 @@ class Card:
     line: int | None
     pieces: tuple[Piece, ...]
     """The utterance, the evidence being the piece with a card."""
+    earlier: tuple[Piece, ...]
+    """The utterance with the other half of the claim, marked the same way; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class Page:
         for number, (finding, line) in enumerate(zip(self._findings, self._lines, strict=True)):
             text = finding.evidence if line is None else self._replay.transcripts[line].text
             marks = [(*self._span(number, text), number)]
-            yield Card(finding, line, _pieces(text, marks))
+            half = finding.why.earlier
+            earlier = () if half is None else _pieces(half.text, [(*half.span, number)])
+            yield Card(finding, line, _pieces(text, marks), earlier)
 
     def rows(self) -> Iterator[LineRow | Stretch]:
         """Transcripts, and between them the stretches without any that deserve a row."""
@@ -91,16 +95,27 @@ class Page:
         marked = defaultdict(list)
         for number, line in enumerate(self._lines):
             marked[line].append(number)
+        halves = self._halves()
         for line, transcript in enumerate(self._replay.transcripts):
             while gap is not None and gap.start_ms <= transcript.start_ms:
                 yield gap
                 gap = next(gaps, None)
             marks = [(*self._span(number, transcript.text), number) for number in marked[line]]
+            marks += halves[transcript.start_ms, transcript.text]
             doubts = tuple(GUARDS.get(guard, guard) for guard in transcript.guards)
             yield LineRow(line, transcript, _pieces(transcript.text, marks), doubts)
         if gap is not None:
             yield gap
         yield from gaps
+
+    def _halves(self) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
+        """By start and text of a transcript, [a, b) and card of the earlier halves in it."""
+        halves = defaultdict(list)
+        for number, finding in enumerate(self._findings):
+            half = finding.why.earlier
+            if half is not None:
+                halves[half.start_ms, half.text].append((*half.span, number))
+        return halves
 
     def category_of(self, card: int) -> Category:
         """The category of the finding with that number among the cards."""

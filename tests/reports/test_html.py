@@ -16,7 +16,15 @@ import av
 import pytest
 
 from pipeline.errors import MissingError
-from pipeline.records import CATEGORY_NAMES, Category, Coverage, Why, Word
+from pipeline.records import (
+    CATEGORY_NAMES,
+    Category,
+    Correction,
+    Coverage,
+    Earlier,
+    Why,
+    Word,
+)
 from pipeline.reports import Replay, Sound, SoundTrack, write_replay_html
 from pipeline.reports.wording import GLYPHS
 from tests.reports.sample import LINES, record, replay, tone, transcript
@@ -68,7 +76,13 @@ def hostile_replay() -> Replay:
         span=(0, len(HOSTILE)),
         start_ms=1000,
         end_ms=1200,
-        why=Why(HOSTILE, (HOSTILE,), (HOSTILE,)),
+        why=Why(
+            HOSTILE,
+            (HOSTILE,),
+            (HOSTILE,),
+            Earlier(0, HOSTILE, (0, 9)),
+            Correction(9000, HOSTILE),
+        ),
         speech_act=HOSTILE,
         target=HOSTILE,
         basis=(dataclasses.replace(first.basis[0], title=HOSTILE, article=HOSTILE),),

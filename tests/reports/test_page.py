@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.records import Correction, Earlier
 from pipeline.reports import SoundTrack, write_replay_html
-from tests.reports.sample import record, replay, tone
+from tests.reports.sample import LINES, record, replay, tone
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -216,3 +218,43 @@ def test_printing_opens_every_ground(page: Page) -> None:
     assert page.locator("#f0 dl").is_visible()
     assert page.locator(".line").first.is_visible()
     assert not page.locator("#deck").is_visible()
+
+
+@pytest.fixture
+def chain(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """A claim that began in an earlier line and was taken back in a later one."""
+    out, known = tmp_path / "chain.html", replay()
+    first, second, *rest = known.findings
+    why = dataclasses.replace(
+        second.why,
+        earlier=Earlier(*LINES[1], (6, 8)),
+        correction=Correction(*LINES[3]),
+    )
+    findings = (first, dataclasses.replace(second, why=why), *rest)
+    with SoundTrack() as track:
+        sound = record(track, tone(25)).finish()
+        write_replay_html(replay(findings=findings), sound, out)
+    yield from opened(browser, out, width=1400)
+
+
+def test_both_halves_of_a_claim_are_marked(chain: Page) -> None:
+    """In the card and in the transcript; the time beside the earlier half plays it."""
+    assert chain.locator("#f1 .half mark").all_inner_texts() == ["擦三"]
+    assert chain.locator("#f1 blockquote:not(.half) mark").all_inner_texts() == ["加我微信"]
+    marks = chain.locator('.lines mark[data-f~="1"]')
+    # Another finding begins within the earlier half.
+    assert marks.all_inner_texts() == ["擦", "三", "加我微信"]
+    chain.click("#f1 .half .at")
+    wait_until(chain, "!document.getElementById('audio').paused")
+    pause(chain)
+    assert 4.9 <= position(chain) <= 6.5
+    assert chain.locator(".card.on").get_attribute("id") == "f1"
+
+
+def test_a_correction_is_shown_and_played(chain: Page) -> None:
+    """With its time, as mitigation; other cards have none."""
+    assert chain.locator(".correction").all_inner_texts() == [f"主播随后更正00:13{LINES[3][1]}"]
+    chain.click("#f1 .correction .at")
+    wait_until(chain, "!document.getElementById('audio').paused")
+    pause(chain)
+    assert 12.9 <= position(chain) <= 14.5

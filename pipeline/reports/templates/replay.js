@@ -459,7 +459,11 @@
     const hit = target.closest("mark[data-f]");
     const card = target.closest(".card");
     if (card) {
-      if (!target.closest("details")) choose(Number(card.dataset.f), true);
+      const other = target.closest("[data-at]"); // the earlier half of a claim, or its correction
+      if (other) {
+        choose(Number(card.dataset.f), false);
+        seek(Number(other.dataset.at), true);
+      } else if (!target.closest("details")) choose(Number(card.dataset.f), true);
       return;
     }
     const timed = target.closest("[data-at]");
