@@ -19,7 +19,15 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipeline import __version__, cli_capacity, cli_deadletters, cli_model, cli_rooms, cli_rules
+from pipeline import (
+    __version__,
+    cli_capacity,
+    cli_deadletters,
+    cli_model,
+    cli_ops,
+    cli_rooms,
+    cli_rules,
+)
 from pipeline.errors import BadInputError, ExitCode, TingboError
 from pipeline.logs import logs_json, set_up_logs
 from pipeline.settings import load_settings
@@ -353,6 +361,8 @@ def cases_show(
 
 
 app.command("capacity", epilog=cli_capacity.EPILOG)(cli_capacity.reckon)
+app.command("backup", epilog=cli_ops.EPILOG)(cli_ops.backup)
+app.command("restore", epilog=cli_ops.EPILOG)(cli_ops.restore)
 app.command("train", epilog=_EPILOG)(cli_model.train)
 app.command("eval", epilog=_EPILOG)(cli_model.evaluate)
 

@@ -90,8 +90,30 @@ class ClipStore:
         uri = self._files.unstrip_protocol(path)
         return StoredClip(uri, hashlib.sha256(data).hexdigest(), len(data))
 
+    @property
+    def root_uri(self) -> str:
+        """What every clip's URI begins with, before a slash."""
+        return str(self._files.unstrip_protocol(self._root))
+
+    def put_file(self, name: str, data: bytes) -> None:
+        """Store a clip's file content under its name below the root, as `broadcast/epoch/seq`."""
+        path = f"{self._root}/{name}"
+        with self._faults():
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._put(path, data)
+
     def read(self, uri: str) -> NDArray[np.float32]:
         """Samples of a stored clip: mono, −1…1, shape [n], at SAMPLE_RATE."""
+        data = self.read_file(uri)
+        try:
+            return decode_clip(data)
+        except av.FFmpegError as error:
+            raise ClipStoreError(
+                f"The clip {uri} cannot be decoded ({error.strerror}): restore it from a backup."
+            ) from error
+
+    def read_file(self, uri: str) -> bytes:
+        """File content of a stored clip."""
         path = str(self._files._strip_protocol(uri))  # noqa: SLF001 -- fsspec's public counterpart
         # A message is no reason to read any other file of this machine.
         if not path.startswith(f"{self._root}/") or ".." in Path(path).parts:
@@ -100,7 +122,7 @@ class ClipStore:
             )
         with self._faults():
             try:
-                data = self._files.cat_file(path)
+                return bytes(self._files.cat_file(path))
             except FileNotFoundError as error:
                 if not self._files.exists(self._root):  # as when a network disk is not mounted
                     raise ClipStoreAwayError(
@@ -109,12 +131,6 @@ class ClipStore:
                 raise ClipStoreError(
                     f"The clip {uri} does not exist: restore it, or set clips_url to where it is."
                 ) from error
-        try:
-            return decode_clip(data)
-        except av.FFmpegError as error:
-            raise ClipStoreError(
-                f"The clip {uri} cannot be decoded ({error.strerror}): restore it from a backup."
-            ) from error
 
     def _put(self, path: str, data: bytes) -> None:
         if not isinstance(self._files, LocalFileSystem):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import redis
+import sqlalchemy as sa
 
 from pipeline.bus import Bus
 from pipeline.janitor import Janitor
@@ -24,7 +25,8 @@ from pipeline.records import (
     Why,
 )
 from pipeline.review import file_findings
-from pipeline.store import Store
+from pipeline.store import RoomEntry, Rooms, Store
+from pipeline.store.schema import rooms as table
 from pipeline.streams import CASES, SEGMENTS, TRANSCRIPTS
 
 NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)
@@ -96,14 +98,26 @@ def test_dead_letters_are_counted_while_they_wait(installation: Installation) ->
 
 def test_rooms_are_counted_by_state(installation: Installation) -> None:
     """A state that no room has any more is 0, and rooms that nobody holds are told."""
-    installation.store.add_room("a", "http://h/a", NOW)
-    installation.store.add_room("b", "http://h/b", NOW)
+    rooms = Rooms(installation.store._database, lambda: NOW)
+    rooms.put([RoomEntry(name, f"http://h/{name}") for name in "abc"])
+    installation.janitor.now = lambda: dt.datetime.now(dt.UTC)
     installation.janitor.step()
+    assert installation.value("rooms", state="waiting") == 3
+    assert installation.value("rooms_without_ingest") == 3
+    with installation.store._database.write() as connection:
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+        held = sa.update(table).where(table.c.name == "a")
+        connection.execute(held.values(held_until=until, state="live"))
+        lapsed = sa.update(table).where(table.c.name == "b")
+        connection.execute(lapsed.values(held_until=NOW, state="live"))
+    installation.janitor.step()
+    assert installation.value("rooms", state="live") == 1
     assert installation.value("rooms", state="waiting") == 2
     assert installation.value("rooms_without_ingest") == 2
-    installation.store.remove_room("a")
-    installation.store.remove_room("b")
+    for name in "abc":
+        rooms.remove(name)
     installation.janitor.step()
+    assert installation.value("rooms", state="live") == 0
     assert installation.value("rooms", state="waiting") == 0
     assert installation.value("rooms_without_ingest") == 0
 

@@ -25,10 +25,11 @@ _MIGRATION_LOCK = 7_464_967_062
 class Database:
     """A SQLite file in WAL mode or a PostgreSQL, with the newest schema. Threads may share it.
 
-    Raises StoreError when it cannot be opened or fails.
+    With `migrate` False it keeps the schema it has. Raises StoreError when it cannot be opened or
+    fails.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, migrate: bool = True) -> None:
         try:
             parsed = sa.make_url(url)
         except (ArgumentError, ValueError) as error:
@@ -40,7 +41,8 @@ class Database:
         with self._errors():
             self._engine = self._open(parsed)
         try:
-            self._migrate()
+            if migrate:
+                self._migrate()
         except BaseException:
             self._engine.dispose()
             raise
@@ -62,6 +64,36 @@ class Database:
         engine = self._engine.execution_options(tingbo_writes=True)
         with self._errors(), engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection that sees one moment of the database, whatever is written meanwhile."""
+        engine = self._engine
+        if engine.dialect.name == "postgresql":  # SQLite's read transactions are like that
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._errors(), engine.begin() as connection:
+            yield connection
+
+    def upgrade(self, connection: sa.Connection, revision: str = "head") -> None:
+        """Bring the schema forward to `revision`, as part of the transaction of `connection`."""
+        # Half a second of imports that an up-to-date database does not need.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        # Alembic reads % in options as a reference.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, revision)
+        except CommandError as error:
+            named = revision if revision != "head" else revision_of(connection)
+            raise StoreError(
+                f"The database {self._place} has schema {named}, which this "
+                f"version of tingbo does not know ({SCHEMA_REVISION} is its newest): install "
+                "a newer tingbo or choose another database_url."
+            ) from error
 
     def _open(self, url: sa.URL) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
@@ -89,28 +121,12 @@ class Database:
 
     def _migrate(self) -> None:
         with self.read() as connection:
-            if _revision(connection) == SCHEMA_REVISION:
+            if revision_of(connection) == SCHEMA_REVISION:
                 return
-        # Half a second of imports that an up-to-date database does not need.
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        # Alembic reads % in options as a reference.
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise StoreError(
-                    f"The database {self._place} has schema {_revision(connection)}, which this "
-                    f"version of tingbo does not know ({SCHEMA_REVISION} is its newest): install "
-                    "a newer tingbo or choose another database_url."
-                ) from error
+            self.upgrade(connection)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -136,7 +152,8 @@ def _reason(error: DBAPIError) -> str:
     return " ".join(str(error.orig).split())
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def revision_of(connection: sa.Connection) -> str | None:
+    """Revision of the schema; None where there is none of ours."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))

@@ -335,12 +335,15 @@ class Store:
         self._rows(sa.select(1))
 
     def rooms_by_state(self, now: dt.datetime) -> tuple[dict[str, int], int]:
-        """Number of rooms in each state, and of those that nobody holds at `now`."""
+        """Number of rooms in each state, and of those to be fetched that nobody holds at `now`."""
+        held = sa.func.coalesce(rooms.c.held_until > now, sa.false())
+        # What an ingester that is gone last said of a room does not count.
+        state = sa.case((held, rooms.c.state), else_="waiting").label("state")
         number = sa.func.count().label("number")
-        query = sa.select(rooms.c.state, number).group_by(rooms.c.state)
+        query = sa.select(state, number).group_by(state)
+        fetched = sa.select(number).where(~held, rooms.c.push_token_sha256.is_(None))
         states = {row.state: int(row.number) for row in self._rows(query)}
-        held = sa.select(sa.func.count()).select_from(rooms).where(rooms.c.held_until > now)
-        return states, sum(states.values()) - int(self._rows(held)[0][0])
+        return states, int(self._rows(fetched)[0].number)
 
     def waiting_cases(self) -> dict[str, int]:
         """Number of cases without a decision, by the verdict of the finding that opened them."""
