@@ -234,6 +234,12 @@ class Basis:
     effective_from: dt.date
     effective_to: dt.date | None = None
     """First day it no longer holds; None while it is in force."""
+    source: str = ""
+    """Who issued it, its number, and where to find it; Simplified Chinese."""
+    link: str = ""
+    """Official address of the text; empty where none is known for certain."""
+    verified: bool = False
+    """Whether its wording was read; else only reprints or summaries were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from pipeline.records import (
     CATEGORY_NAMES,
+    Basis,
     Case,
     CaseState,
     Category,
@@ -172,12 +173,7 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
         ("关键词", "、".join(finding.why.words)),
         ("上文", " / ".join(finding.why.context)),
         ("更正", _corrections(case)),
-        (
-            "依据",
-            "；".join(
-                f"{one.title} {one.article}（{one.effective_from} 起）" for one in finding.basis
-            ),
-        ),
+        ("依据", "；".join(map(_basis, finding.basis))),
         ("需核事实", "；".join(finding.facts_to_check)),
         ("合规说法", finding.suggestion),
         ("录音", case.clip_uri),
@@ -194,6 +190,14 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
     for name, value in rows:
         if value:
             out.print(Text.assemble((name, "bold"), "  ", value))
+
+
+def _basis(basis: Basis) -> str:
+    """Title, article, first day; where to find it, and whether that was done."""
+    unread = "" if basis.verified else "，未核对原文"
+    found = basis.link or basis.source
+    where = f"，{found}" if found else ""
+    return f"{basis.title} {basis.article}（{basis.effective_from} 起{unread}{where}）"
 
 
 def _corrections(case: Case) -> str:

@@ -141,5 +141,5 @@ def test_chinese_stays_readable_and_dates_are_iso() -> None:
     basis = Basis("a", "广告法", "第十七条", dt.date(2015, 9, 1))
     assert encode(basis) == (
         '{"id":"a","title":"广告法","article":"第十七条","effective_from":"2015-09-01",'
-        '"effective_to":null}'
+        '"effective_to":null,"source":"","link":"","verified":false}'
     )

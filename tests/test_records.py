@@ -58,7 +58,12 @@ FINDING = Finding(
     target="own_product",
     basis=(
         Basis("lm-32", "直播电商监督管理办法", "第三十二条", dt.date(2026, 2, 1)),
-        Basis("old", "旧规定", "第一条", dt.date(2010, 1, 1), dt.date(2026, 2, 1)),
+        Basis(
+            *("old", "旧规定", "第一条", dt.date(2010, 1, 1), dt.date(2026, 2, 1)),
+            source="某机关令第1号",
+            link="https://example.com/old",
+            verified=True,
+        ),
     ),
     facts_to_check=("近三十天成交价",),
     suggestion="今天直播间的价格是……",

@@ -20,8 +20,6 @@ class Provision:
     kind: str
     """`law`, `regulation`, `interpretation` or `platform_rule`; the last is no statute."""
     summary: str
-    link: str
-    """Empty where no address of the text is known."""
     checked_on: dt.date
 
     def in_force(self, on: dt.date) -> bool:

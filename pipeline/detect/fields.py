@@ -43,6 +43,13 @@ class Fields:
             raise FieldError(f"{key} must be a whole number from {low} to {high}")
         return value
 
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value = self._get(key, None)
+        if type(value) is not bool:
+            raise FieldError(f"{key} must be true or false")
+        return value
+
     def share(self, key: str) -> float:
         """A number from 0 to 1."""
         value = self._get(key, None)

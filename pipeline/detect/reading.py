@@ -174,19 +174,21 @@ def read_provision(table: Any) -> Provision:
         fields.text("article"),
         fields.date("effective_from"),
         fields.maybe_date("effective_to"),
+        fields.text("source"),
+        fields.text("link", ""),
+        fields.flag("verified"),
     )
     provision = Provision(
         basis,
         fields.choice("kind", _KINDS),
         fields.text("summary"),
-        fields.text("link", ""),
         fields.date("checked_on"),
     )
     fields.finish()
     if basis.effective_to is not None and basis.effective_to <= basis.effective_from:
         raise FieldError("effective_to must be after effective_from")
-    if provision.link and not provision.link.startswith("https://"):
-        raise FieldError(f"link is {provision.link!r}, not an https address or empty")
+    if basis.link and not basis.link.startswith("https://"):
+        raise FieldError(f"link is {basis.link!r}, not an https address or empty")
     return provision
 
 

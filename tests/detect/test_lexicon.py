@@ -92,8 +92,8 @@ def test_a_pack_has_a_version_and_a_hash_of_its_content(folder: Path, pack: Rule
         ("basis.toml", "effective_to = 2025-10-15", "effective_to = 2017-10-15", r"must be after"),
         (
             "basis.toml",
-            'kind = "regulation"',
-            'kind = "regulation"\nlink = "http://example.com"',
+            'link = "https://www.samr',
+            'link = "http://www.samr',
             r"link is 'http:",
         ),
         ("pack.toml", "version =", "name =", r"pack\.toml: version is missing"),

@@ -39,6 +39,9 @@ LAW = Basis(
     article="第三十二条",
     effective_from=dt.date(2026, 2, 1),
     effective_to=dt.date(2030, 1, 1),
+    source="总局、网信办令第117号",
+    link="https://www.samr.gov.cn/117.html",
+    verified=True,
 )
 
 

@@ -85,7 +85,16 @@ def hostile_replay() -> Replay:
         ),
         speech_act=HOSTILE,
         target=HOSTILE,
-        basis=(dataclasses.replace(first.basis[0], title=HOSTILE, article=HOSTILE),),
+        basis=(
+            dataclasses.replace(
+                first.basis[0],
+                title=HOSTILE,
+                article=HOSTILE,
+                source=HOSTILE,
+                link="javascript:alert(3)",
+                verified=False,
+            ),
+        ),
         facts_to_check=(HOSTILE,),
         suggestion=HOSTILE,
     )
@@ -108,8 +117,22 @@ def test_what_was_said_is_never_markup(tmp_path: Path) -> None:
     names = [tag for tag, _ in hostile.tags]
     assert names.count("script") == 2
     assert "img" not in names
+    assert "a" not in names
     assert not [name for _, attributes in hostile.tags for name in attributes if name[:2] == "on"]
     assert "".join(hostile.text).count(HOSTILE) >= 15
+
+
+def test_a_basis_tells_where_to_find_it(tmp_path: Path) -> None:
+    """Its source and, where it is known, its address; what was not read in the original says so."""
+    plain = replay()
+    finding = plain.findings[0]
+    unread = dataclasses.replace(finding.basis[0], link="", verified=False)
+    page = written(
+        tmp_path, replay(findings=(finding, dataclasses.replace(finding, basis=(unread,))))
+    )
+    assert page.count("总局、网信办令第117号") == 2
+    assert page.count("官方文本</a>") == 1
+    assert page.count("未核对原文") == 1
 
 
 def test_nothing_hidden_turns_text_around(tmp_path: Path) -> None:
@@ -122,9 +145,15 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     """No element refers to anything outside, and the policy forbids what slipped through."""
     page = written(tmp_path, replay())
     elements = Elements(page)
-    for _, attributes in elements.tags:
-        assert not {"src", "href", "srcset", "action", "style"} & set(attributes)
-    assert not re.search(r"https?://|url\(|@import", page)
+    links = [attributes for tag, attributes in elements.tags if tag == "a"]
+    # To be followed by hand: the official text of a provision, in a tab that learns nothing of us.
+    assert {(link["href"], link["rel"], link["target"]) for link in links} == {
+        ("https://www.samr.gov.cn/117.html", "noopener noreferrer", "_blank")
+    }
+    for tag, attributes in elements.tags:
+        assert not {"src", "srcset", "action", "style"} & set(attributes)
+        assert tag == "a" or "href" not in attributes
+    assert not re.search(r"https?://|url\(|@import", re.sub("<a .*?</a>", "", page))
     (policy,) = [
         attributes["content"] or ""
         for _, attributes in elements.tags

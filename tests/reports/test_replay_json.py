@@ -78,6 +78,9 @@ def test_a_finding_is_complete() -> None:
                 "article": "第三十二条",
                 "effective_from": "2026-02-01",
                 "effective_to": "2030-01-01",
+                "source": "总局、网信办令第117号",
+                "link": "https://www.samr.gov.cn/117.html",
+                "verified": True,
             }
         ],
         "facts_to_check": ["成交价截图"],
