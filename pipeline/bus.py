@@ -53,6 +53,9 @@ MAX_DELIVERIES = 3
 #: meanwhile (`extend`); nobody else needs more than a third of it.
 RECLAIM_IDLE_MS = 20_000
 
+#: Holds what consumers handed back, until another one takes it over.
+_RETURNED = "returned"
+
 #: Pause between two looks at several partitions: none of them can be waited for alone.
 _LOOK_SECONDS = 0.025
 
@@ -84,6 +87,11 @@ class Bus:
         self._streams: dict[str, list[Partition[Any]]] = {}
         self._first = 0
         self._address = RedisAddress(url)
+
+    @property
+    def reclaim_idle_ms(self) -> int:
+        """How long a consumer may be silent before its messages are taken over."""
+        return self._reclaim_idle_ms
 
     def close(self) -> None:
         """Close the connections."""
@@ -118,7 +126,7 @@ class Bus:
         for partition in self._partitions(stream):
             partition.ensure_group(group)
 
-    def read_batch(
+    def read_batch(  # noqa: PLR0913 -- who reads what, and how
         self,
         stream: Stream[T],
         group: str,
@@ -127,16 +135,18 @@ class Bus:
         block_ms: int,
         *,
         given_up: Callable[[Delivery[T], str], None] | None = None,
+        reclaim: bool = True,
     ) -> list[Delivery[T]]:
         """Up to `count` messages for `consumer`; waits up to `block_ms` when there are none.
 
         A message taken over from a silent consumer comes alone, so that one that kills its worker
         does not take the rest of a batch along. After MAX_DELIVERIES it becomes a dead letter;
-        `given_up(delivery, reason)` runs before that and can note the sound as not heard.
+        `given_up(delivery, reason)` runs before that and can note the sound as not heard. Without
+        `reclaim` only messages come that nobody has read.
         """
         self.ensure_group(stream, group)
         partitions = self._partitions(stream)
-        for partition in partitions:
+        for partition in partitions if reclaim else ():
             reclaimed = partition.reclaim(group, consumer)
             if reclaimed is not None:
                 return [item for item in reclaimed if self._keeps(stream, group, item, given_up)]
@@ -155,17 +165,29 @@ class Bus:
         for partition, own in self._by_partition(stream, ids):
             partition.ack(group, own)
 
-    def extend(self, stream: Stream[T], group: str, consumer: str, ids: Sequence[str]) -> None:
-        """Tell that `consumer` still works on `ids`, so that nobody takes them over."""
-        for partition, own in self._by_partition(stream, ids):
-            partition.extend(group, consumer, own)
-
-    def hand_back(
-        self, stream: Stream[T], group: str, consumer: str, held: Sequence[Delivery[T]]
+    def extend(
+        self,
+        stream: Stream[T],
+        group: str,
+        consumer: str,
+        ids: Sequence[str],
+        deliveries: int | None = None,
     ) -> None:
+        """Tell that `consumer` still holds `ids`, so that nobody takes them over.
+
+        `deliveries` is how often they then count as delivered: 0 for what was only read ahead.
+        """
+        for partition, own in self._by_partition(stream, ids):
+            partition.extend(group, consumer, own, deliveries)
+
+    def hand_back(self, stream: Stream[T], group: str, held: Iterable[Delivery[T]]) -> None:
         """Let others have `held` at once, as if they had not been handed out this time."""
+        by_count: dict[int, list[str]] = defaultdict(list)
         for delivery in held:
-            self._partition(stream, delivery.id).hand_back(group, consumer, delivery)
+            by_count[delivery.deliveries - 1].append(delivery.id)
+        for deliveries, ids in by_count.items():
+            for partition, own in self._by_partition(stream, ids):
+                partition.extend(group, _RETURNED, own, deliveries, self._reclaim_idle_ms)
 
     def dead_letter(
         self, stream: Stream[T], group: str, delivery: Delivery[T], reason: str
@@ -205,16 +227,20 @@ class Bus:
 
         One process asks, not every worker: the gauges are of the whole system.
         """
-        parts = [partition.backlog(group) for partition in self._partitions(stream)]
-        backlog = Backlog(
-            sum(part.lag for part in parts),
-            sum(part.pending for part in parts),
-            max(part.oldest_age_s for part in parts),
-        )
+        backlog = self.backlog(stream, group)
         self._metrics.queue_lag_entries.labels(stream.name).set(backlog.lag)
         self._metrics.queue_pending_entries.labels(stream.name).set(backlog.pending)
         self._metrics.queue_oldest_entry_age_seconds.labels(stream.name).set(backlog.oldest_age_s)
         return backlog
+
+    def backlog(self, stream: Stream[T], group: str) -> Backlog:
+        """What `group` still has to do, for a worker that wants to know how far behind it is."""
+        parts = [partition.backlog(group) for partition in self._partitions(stream)]
+        return Backlog(
+            sum(part.lag for part in parts),
+            sum(part.pending for part in parts),
+            max(part.oldest_age_s for part in parts),
+        )
 
     def trim(self, stream: Stream[T]) -> int:
         """Remove the messages every group has acknowledged, and give their number."""

@@ -1,7 +1,7 @@
 """The command line. Results go to stdout, progress and logs to stderr.
 
 Exit codes: 0 nothing found, 1 findings, 2 bad input or usage, 3 something is missing here,
-4 source unreachable.
+4 source unreachable, 5 the recogniser wants to be started again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _EPILOG = (
     "Exit codes: 0 nothing found · 1 findings · 2 bad input or usage · "
-    "3 something is missing here · 4 source unreachable."
+    "3 something is missing here · 4 source unreachable · 5 asr: start it again."
 )
 app = typer.Typer(
     help="tingbo (听播) listens to live rooms and finds what a host must not say.",
@@ -296,7 +296,8 @@ def asr(
     """One role: transcribe segments of all rooms in batches."""
     from pipeline.roles import run_asr
 
-    run_asr(load_settings(asr_model=model, device=device), watch_stdin=until_stdin_closes)
+    settings = load_settings(asr_model=model, device=device)
+    raise typer.Exit(run_asr(settings, watch_stdin=until_stdin_closes))
 
 
 @app.command(epilog=_EPILOG)

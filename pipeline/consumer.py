@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from pipeline.bus import Bus, consumer_name
 from pipeline.errors import BusError, ClipStoreAwayError, StoreError
 from pipeline.logs import concern
 from pipeline.metrics import Metrics
-from pipeline.streams import Delivery, Stream
+from pipeline.streams import Backlog, Delivery, Stream
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +39,45 @@ class Consumer(Generic[T]):
         """What was read and is not answered, by id."""
 
     def read(
-        self, count: int, block_ms: int, given_up: Callable[[Delivery[T], str], None]
+        self,
+        count: int,
+        block_ms: int,
+        given_up: Callable[[Delivery[T], str], None],
+        *,
+        reclaim: bool = True,
     ) -> list[Delivery[T]]:
         """Up to `count` messages, as `Bus.read_batch` gives them."""
         batch = self._bus.read_batch(
-            self._stream, self._group, self._name, count, block_ms, given_up=given_up
+            self._stream,
+            self._group,
+            self._name,
+            count,
+            block_ms,
+            given_up=given_up,
+            reclaim=reclaim,
         )
         self._in_hand.update({delivery.id: delivery for delivery in batch})
         return batch
 
-    def extend(self, ids: Sequence[str]) -> None:
-        """Tell that `ids` are still worked on, so that nobody takes them over."""
-        self._bus.extend(self._stream, self._group, self._name, ids)
+    @property
+    def reclaim_idle_s(self) -> float:
+        """Silence after which others take over what this one holds."""
+        return self._bus.reclaim_idle_ms / 1000
+
+    def extend(self, ids: Sequence[str], deliveries: int | None = None) -> None:
+        """Tell that `ids` are still held, as `Bus.extend` does."""
+        self._bus.extend(self._stream, self._group, self._name, ids, deliveries)
+
+    def hand_back(self, deliveries: Iterable[Delivery[T]]) -> None:
+        """Leave to others what was read and not begun."""
+        held = list(deliveries)
+        self._bus.hand_back(self._stream, self._group, held)
+        for delivery in held:
+            self._in_hand.pop(delivery.id, None)
+
+    def backlog(self) -> Backlog:
+        """What the whole group still has to do."""
+        return self._bus.backlog(self._stream, self._group)
 
     def ack(self, ids: Sequence[str]) -> None:
         """Mark messages as done. Call it after their results are stored and published."""
@@ -63,8 +90,13 @@ class Consumer(Generic[T]):
         self._bus.dead_letter(self._stream, self._group, delivery, reason)
         self._in_hand.pop(delivery.id, None)
 
-    def work(self, step: Callable[[], object], stop: threading.Event) -> None:
-        """Call `step` until `stop` is set, over every failure, then leave the group.
+    def work(
+        self,
+        step: Callable[[], object],
+        stop: threading.Event,
+        at_end: Callable[[], object] | None = None,
+    ) -> None:
+        """Call `step` until `stop` is set, over every failure, then `at_end`, and leave the group.
 
         The step in hand is finished; what was not read stays for others.
         """
@@ -76,7 +108,7 @@ class Consumer(Generic[T]):
                 pause_s = _PAUSE_SECONDS
             except (BusError, StoreError, ClipStoreAwayError) as error:
                 log.warning("%s waits: %s", self._stream.name, error)
-                self._hand_back()
+                self._hand_all_back()
                 self._metrics.worker_failures.labels(self._group).inc()
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_SECONDS)
@@ -88,14 +120,16 @@ class Consumer(Generic[T]):
                 stop.wait(_PAUSE_SECONDS)
             self._metrics.loop_turned()
         try:
+            if at_end is not None:
+                at_end()
             self._bus.leave(self._stream, self._group, self._name)
         except BusError as error:
             log.warning("%s", error)
 
-    def _hand_back(self) -> None:
+    def _hand_all_back(self) -> None:
         """Give back what was read: that a store is away is no fault of the messages."""
         held, self._in_hand = list(self._in_hand.values()), {}
         try:
-            self._bus.hand_back(self._stream, self._group, self._name, held)
+            self._bus.hand_back(self._stream, self._group, held)
         except BusError as error:
             log.warning("%s", error)

@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     """Something this machine needs is missing: a model, a binary, space, a permission."""
     UNREACHABLE = 4
     """A live source cannot be reached or stopped answering."""
+    AGAIN = 5
+    """`tingbo asr` gave its memory back on purpose: start it again."""
 
 
 class TingboError(Exception):

@@ -134,6 +134,37 @@ class Metrics:
         self.asr_guards = self._counter(
             "asr_guards", "Transcripts a guard acted on, by its name", "guard"
         )
+        self.asr_merged_segments = self._counter(
+            "asr_merged_segments", "Segments heard in a window of their neighbour's"
+        )
+        self.asr_seconds_behind = self._gauge(
+            "asr_seconds_behind",
+            "How long ago what was heard last of a room was said",
+            "room",
+            sharing="livemax",
+        )
+        self.asr_backlog_seconds = self._gauge(
+            "asr_backlog_seconds",
+            "How long a segment said now will have to wait",
+            sharing="livemax",
+        )
+        self.asr_batch_limit = self._gauge(
+            "asr_batch_limit", "Windows that one call of the recogniser may hold"
+        )
+        self.asr_out_of_memory = self._counter(
+            "asr_out_of_memory", "Calls of the recogniser that found no memory"
+        )
+        self.asr_canary_ok = self._gauge(
+            "asr_canary_ok",
+            "Whether the recogniser understood the canary clip last time",
+            sharing="livemin",
+        )
+        self.asr_canary_failures = self._counter(
+            "asr_canary_failures", "Times the canary clip was not understood"
+        )
+        self.asr_second_opinions = self._counter(
+            "asr_second_opinions", "Clips with a finding heard again by a larger model"
+        )
 
     def _results(self) -> None:
         self.findings = self._counter("findings", "Findings raised", "category", "verdict")

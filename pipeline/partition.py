@@ -123,16 +123,17 @@ class Partition(Generic[T]):
         with self._address.errors():
             self._redis.xack(self.key, group, *map(plain_id, ids))
 
-    def extend(self, group: str, consumer: str, ids: Sequence[str]) -> None:
-        """Tell that `consumer` still works on `ids`."""
+    def extend(
+        self,
+        group: str,
+        consumer: str,
+        ids: Sequence[str],
+        deliveries: int | None = None,
+        idle_ms: int | None = None,
+    ) -> None:
+        """Say that `consumer` holds `ids`, delivered so often and idle for so long."""
         own = [plain_id(id_) for id_ in ids]
         # JUSTID resets the idle time and counts no delivery.
-        self._with_group(
-            group, lambda: self._redis.xclaim(self.key, group, consumer, 0, own, justid=True)
-        )
-
-    def hand_back(self, group: str, consumer: str, delivery: Delivery[T]) -> None:
-        """Make a message look abandoned, and its last delivery not counted."""
         self._with_group(
             group,
             lambda: self._redis.xclaim(
@@ -140,9 +141,9 @@ class Partition(Generic[T]):
                 group,
                 consumer,
                 0,
-                [plain_id(delivery.id)],
-                idle=self._reclaim_idle_ms,
-                retrycount=delivery.deliveries - 1,
+                own,
+                idle=idle_ms,
+                retrycount=deliveries,
                 justid=True,
             ),
         )

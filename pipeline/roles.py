@@ -9,7 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from pipeline.asr import load_recogniser
+from pipeline.asr import Recogniser, load_recogniser
+from pipeline.asr.fit import warm_up
+from pipeline.asr.load import Thresholds
+from pipeline.asr.upkeep import Limits as UpkeepLimits
+from pipeline.asr.upkeep import Upkeep
 from pipeline.asr.worker import AsrWorker, Batching, Places
 from pipeline.bus import Bus
 from pipeline.clips import ClipStore
@@ -17,7 +21,7 @@ from pipeline.codec import encode
 from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
-from pipeline.errors import MissingError
+from pipeline.errors import ExitCode, MissingError
 from pipeline.health import Health, serve_pages
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
@@ -88,19 +92,41 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
             return worker.run(room, source, speed=speed, broadcast=broadcast)
 
 
-def run_asr(settings: Settings, *, watch_stdin: bool = False) -> None:
-    """Transcribe until told to stop. Raises ModelError when the model does not pass its canary."""
+def run_asr(settings: Settings, *, watch_stdin: bool = False) -> ExitCode:
+    """Transcribe until told to stop, or until the process should be started again (AGAIN).
+
+    Raises ModelError when the model does not pass its canary, at first or later.
+    """
     with _means(settings, "asr", "model", watch_stdin=watch_stdin) as means:
         recogniser = load_recogniser(
             settings.asr_model, device=settings.device, progress=sys.stderr
         )
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
-        batching = Batching(settings.max_batch, settings.batch_wait_ms)
+        warmth = warm_up(recogniser, settings.max_batch)
+        thresholds = Thresholds(settings.merge_after_s, settings.shed_after_s)
+        batching = Batching(
+            warmth.limit, settings.batch_wait_ms, thresholds, segment_s=warmth.window_s
+        )
+        upkeep = _upkeep(recogniser, settings, means)
         places = Places(means.bus, means.store, clips, means.metrics)
         worker = AsrWorker(recogniser, places, batching, means.stop)
-        means.health.have("model")
+        means.health.watch("model", upkeep.check)
         _say(Ready("asr", recogniser.window_ms, recogniser.synthetic_only))
-        worker.run()
+        worker.run(upkeep)
+        return _outcome(upkeep)
+
+
+def _upkeep(recogniser: Recogniser, settings: Settings, means: _Means) -> Upkeep:
+    limits = UpkeepLimits(
+        recycle_after_s=3600 * settings.recycle_after_h, growth_mb=settings.recycle_growth_mb
+    )
+    return Upkeep(recogniser, limits, means.stop, means.metrics)
+
+
+def _outcome(upkeep: Upkeep) -> ExitCode:
+    if upkeep.failure is not None:
+        raise upkeep.failure
+    return ExitCode.AGAIN if upkeep.recycled else ExitCode.CLEAN
 
 
 def run_detect(settings: Settings, *, watch_stdin: bool = False) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from pipeline.alerts import Alert, alerts
 from pipeline.bus import Bus
@@ -26,6 +28,9 @@ def listen_to(
     cannot be opened is named in a sentence and does not stop the others; when all failed, the last
     one's words are raised as TingboError.
     """
+    if all(Path(source).exists() for source in sources):
+        # Recordings are read faster than they are heard; nobody waits for them live.
+        settings = replace(settings, shed_after_s=0.0)
     with (
         stoppable() as stop,
         running(settings) as live,

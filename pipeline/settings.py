@@ -74,7 +74,7 @@ def _whole(minimum: int, maximum: int, unit: str) -> dict[str, _Kind]:
     return {"kind": _Kind(f"a whole number of {unit} from {minimum} to {maximum}", read)}
 
 
-def _seconds(minimum: float, maximum: float) -> dict[str, _Kind]:
+def _number(minimum: float, maximum: float, unit: str) -> dict[str, _Kind]:
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise TypeError(value)
@@ -83,7 +83,11 @@ def _seconds(minimum: float, maximum: float) -> dict[str, _Kind]:
             raise ValueError(value)
         return number
 
-    return {"kind": _Kind(f"a number of seconds from {minimum:g} to {maximum:g}", read)}
+    return {"kind": _Kind(f"a number of {unit} from {minimum:g} to {maximum:g}", read)}
+
+
+def _seconds(minimum: float, maximum: float) -> dict[str, _Kind]:
+    return _number(minimum, maximum, "seconds")
 
 
 def _choice(*choices: str) -> dict[str, _Kind]:
@@ -140,6 +144,14 @@ class Settings:
     """Segments transcribed in one call."""
     batch_wait_ms: int = field(default=50, metadata=_whole(0, 5_000, "milliseconds"))
     """How long the recogniser waits for a batch to fill."""
+    merge_after_s: float = field(default=10.0, metadata=_seconds(0.1, 3_600))
+    """So far behind live, neighbouring segments of a room are heard together."""
+    shed_after_s: float = field(default=120.0, metadata=_seconds(0, 86_400))
+    """So far behind in spite of that, the least risky segments are left out; 0: never."""
+    recycle_after_h: float = field(default=24.0, metadata=_number(0, 8_760, "hours"))
+    """After so many hours a recogniser ends with code 5, to be started again; 0: never."""
+    recycle_growth_mb: int = field(default=4_096, metadata=_whole(0, 1_000_000, "MB"))
+    """The same once its memory grew by so much; 0: never."""
     min_silence_ms: int = field(default=400, metadata=_whole(50, 5_000, "milliseconds"))
     """A pause this long ends a speech segment."""
     pad_ms: int = field(default=200, metadata=_whole(0, 1_000, "milliseconds"))

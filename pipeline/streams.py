@@ -49,6 +49,11 @@ class Delivery(Generic[T]):
     replayed: bool = False
     """Whether it was a dead letter before."""
 
+    @property
+    def at_ms(self) -> int:
+        """When it was published, in ms since 1970 on the server's clock."""
+        return _ms_of(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -69,7 +74,7 @@ class DeadLetter:
     @property
     def at_ms(self) -> int:
         """When it was given up, in ms since 1970 on the server's clock."""
-        return int(self.letter.rpartition("/")[2].partition("-")[0] or 0)
+        return _ms_of(self.letter)
 
     @classmethod
     def of(cls, delivery: Delivery[Any], group: str, reason: str) -> DeadLetter:
@@ -111,3 +116,7 @@ class Backlog:
     def total(self) -> int:
         """Entries without a result."""
         return self.lag + self.pending
+
+
+def _ms_of(id_: str) -> int:
+    return int(id_.rpartition("/")[2].partition("-")[0] or 0)

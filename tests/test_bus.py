@@ -173,7 +173,7 @@ def test_what_is_handed_back_comes_at_once_and_counts_no_delivery(redis_url: str
         bus.publish(SEGMENTS, message(0))
         held = read(bus, "c1")
         for consumer in ("c2", "c3", "c4", "c5"):
-            bus.hand_back(SEGMENTS, "asr", "c1", held)
+            bus.hand_back(SEGMENTS, "asr", held)
             held = read(bus, consumer)
             assert [(item.record.key.seq, item.deliveries) for item in held] == [(0, 1)]
         assert bus.dead_letters(SEGMENTS) == []

@@ -24,12 +24,11 @@ _BABBLE = frozenset({Guard.LOOP_TRUNCATED, Guard.REPETITIVE, Guard.TOO_FAST})
 
 def check_canary(recogniser: Recogniser) -> None:
     """Let `recogniser` hear the canary. Raises ModelError, which says why, when it is not fit."""
-    folder = resource("models", "asr_demo")
-    expected = (folder / "canary.txt").read_text(encoding="utf-8").strip()
+    expected = resource("models", "asr_demo", "canary.txt").read_text(encoding="utf-8").strip()
     remedy = "try device cpu, copy the model again, or use another model"
     try:
-        [transcript] = recogniser.transcribe([_segment(str(folder / "canary.flac"))])
-    except RuntimeError as error:  # CTranslate2 has no other for missing libraries and memory
+        [transcript] = recogniser.transcribe([canary_segment()])
+    except (RuntimeError, MemoryError) as error:  # all that CTranslate2 raises
         raise ModelError(
             f"Speech model {recogniser.name} fails on {recogniser.device} ({error}): {remedy}."
         ) from error
@@ -62,8 +61,9 @@ def _is_chinese(heard: str) -> bool:
     return han >= _MIN_HAN and 2 * han > len(heard)
 
 
-def _segment(path: str) -> SpeechSegment:
+def canary_segment() -> SpeechSegment:
+    """The clip itself."""
     from faster_whisper import decode_audio
 
-    samples = decode_audio(path)
+    samples = decode_audio(str(resource("models", "asr_demo", "canary.flac")))
     return SpeechSegment(0, 0, samples_to_ms(len(samples)), samples)

@@ -45,7 +45,7 @@ def timed_words(pieces: Sequence[Piece], segment: SpeechSegment, kept: int) -> t
             words[-1] = replace(words[-1], text=words[-1].text + text)
         else:
             leading += text
-    return _cut(_stripped(words), kept)
+    return _cut(stripped(words), kept)
 
 
 def _without_pause(piece: Piece, longest_ms: float, *, after: bool) -> Piece:
@@ -58,7 +58,8 @@ def _without_pause(piece: Piece, longest_ms: float, *, after: bool) -> Piece:
     return replace(piece, start_ms=max(piece.start_ms, piece.end_ms - longest_ms))
 
 
-def _stripped(words: list[Word]) -> list[Word]:
+def stripped(words: list[Word]) -> list[Word]:
+    """The same list without spaces before its first and after its last word."""
     if words:
         words[0] = replace(words[0], text=words[0].text.lstrip())
         words[-1] = replace(words[-1], text=words[-1].text.rstrip())

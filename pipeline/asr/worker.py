@@ -6,25 +6,31 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.asr.ahead import Ahead, Appetite, urgency_ms
+from pipeline.asr.behind import SecondsBehind, oldest_by_room
+from pipeline.asr.fit import BatchFit
+from pipeline.asr.hearing import Hearing, Loaded, load_segment
+from pipeline.asr.load import Level, Load, Thresholds
 from pipeline.asr.recogniser import Recogniser
-from pipeline.bus import RECLAIM_IDLE_MS, Bus
+from pipeline.asr.shedding import REASON, least_risky_first, risk_of
+from pipeline.asr.upkeep import Upkeep
+from pipeline.asr.windows import Window, merged_windows, single_windows
+from pipeline.bus import Bus
 from pipeline.clips import ClipStore
-from pipeline.consumer import IDLE_MS, Consumer
-from pipeline.errors import BadInputError, BusError, ClipStoreAwayError, ClipStoreError
+from pipeline.consumer import Consumer
+from pipeline.errors import BadInputError, ClipStoreAwayError, ClipStoreError
 from pipeline.logs import concern_segment
 from pipeline.metrics import Metrics
 from pipeline.records import (
     CoverageKind,
     SegmentMessage,
-    SpeechSegment,
     Stretch,
     Transcript,
     TranscriptMessage,
-    ms_to_samples,
 )
 from pipeline.store import Store
 from pipeline.streams import SEGMENTS, TRANSCRIPTS, Delivery
@@ -34,8 +40,12 @@ log = logging.getLogger(__name__)
 #: Consumer group of the recognition workers on the stream `segments`.
 GROUP = "asr"
 
-#: A clip may decode to a little less than its segment, never to much less.
-_WHOLE = 0.9
+#: Batches that are read ahead, so that urgent segments can go first.
+_BATCHES_AHEAD = 4
+#: Segments that are read ahead at most, however far behind: neighbours are to meet in one worker.
+_MOST_AHEAD = 2048
+#: Pause between two looks at the backlog.
+_LOOK_S = 1.0
 
 _Delivery = Delivery[SegmentMessage]
 
@@ -56,6 +66,9 @@ class Batching:
 
     max_batch: int
     wait_ms: int
+    thresholds: Thresholds = Thresholds(merge_s=10.0, shed_s=120.0)  # noqa: RUF009 -- it is frozen
+    segment_s: float = 0.1
+    """What a segment takes, until it is measured."""
 
 
 def utc_now() -> dt.datetime:
@@ -68,6 +81,8 @@ class AsrWorker:
 
     A segment is acknowledged when its transcript is stored and published. One that cannot be read
     or recognised is delivered again, and given up as a dead letter and a FAILED stretch after that.
+    Far behind live, neighbours are heard together, and if that is not enough, the least risky
+    segments are left out as SHED stretches.
     """
 
     def __init__(
@@ -78,7 +93,7 @@ class AsrWorker:
         stop: threading.Event,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        self._recogniser = recogniser
+        self._window_ms = recogniser.window_ms
         self._bus = places.bus
         self._store = places.store
         self._clips = places.clips
@@ -87,130 +102,146 @@ class AsrWorker:
         self._stop = stop
         self._now = now
         self._consumer = Consumer(places.bus, SEGMENTS, GROUP, places.metrics)
+        self._ahead = Ahead(self._consumer, self._give_up)
+        self._load = Load(batching.thresholds, batching.segment_s)
+        self._fit = BatchFit(batching.max_batch, places.metrics)
+        self._hearing = Hearing(recogniser, self._fit, places.metrics, self._load.worked)
+        self._behind = SecondsBehind(places.metrics)
+        self._upkeep: Upkeep | None = None
+        self._look_at = 0.0
 
-    def run(self) -> None:
-        """Work until `stop` is set; the batch in hand is finished, what was not read stays."""
-        self._consumer.work(self.step, self._stop)
+    def run(self, upkeep: Upkeep | None = None) -> None:
+        """Work until `stop` is set; the batch in hand is finished, the rest is for others."""
+        self._upkeep = upkeep
+
+        def step() -> None:
+            if upkeep is None or upkeep.fit():
+                self.step()
+            else:
+                self._ahead.hand_back()
+                self._stop.wait(1.0)
+
+        self._consumer.work(step, self._stop, self._ahead.hand_back)
 
     def step(self) -> int:
-        """Read one batch and see it through; the number of segments read."""
-        batch = self._read()
-        # A segment that was delivered before may bring the worker down: it goes alone.
-        parts = [[item for item in batch if item.deliveries == 1]]
-        parts += [[item] for item in batch if item.deliveries > 1]
-        with self._held(batch):
-            for part in parts:
-                self._handle(part)
-        return len(batch)
+        """See the most urgent batch through; the number of segments that were begun."""
+        with self._ahead.held():
+            limit = self._fit.limit
+            retried = self._ahead.fill(Appetite(self._most(), limit, self._batching.wait_ms))
+            self._look_at_backlog()
+            windows = self._windows()[:limit]
+            if retried is not None:
+                self._see_through([(retried,)])
+            self._see_through(windows)
+        self._note_waiting()
+        return sum(map(len, windows)) + (retried is not None)
 
-    def _read(self) -> list[_Delivery]:
-        batch = self._read_up_to(self._batching.max_batch, IDLE_MS)
-        deadline = time.monotonic() + self._batching.wait_ms / 1000
-        while batch and len(batch) < self._batching.max_batch:
-            left_ms = int((deadline - time.monotonic()) * 1000)
-            if left_ms <= 0:
-                break
-            batch += self._read_up_to(self._batching.max_batch - len(batch), left_ms)
-        return batch
+    def _most(self) -> int:
+        """How much may be held: half of what this worker will do of the backlog, at its pace."""
+        share = int(self._load.behind_s / max(self._load.segment_s, 1e-6) / 2)
+        return max(_BATCHES_AHEAD * self._fit.limit, min(share, _MOST_AHEAD))
 
-    def _read_up_to(self, count: int, block_ms: int) -> list[_Delivery]:
-        return self._consumer.read(count, block_ms, self._give_up)
+    def _windows(self) -> list[Window]:
+        """What is held, as windows, the most urgent first."""
+        waiting = self._ahead.waiting
+        if self._load.level is Level.EASY:
+            windows = single_windows(waiting)
+        else:
+            windows = merged_windows(waiting, self._window_ms)
+        return sorted(windows, key=lambda window: min(map(urgency_ms, window)))
 
-    @contextmanager
-    def _held(self, batch: Sequence[_Delivery]) -> Iterator[None]:
-        """Nobody takes `batch` over while it is worked on, however long a large model needs."""
-        done = threading.Event()
-        ids = [item.id for item in batch]
+    def _look_at_backlog(self) -> None:
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_S
+        backlog = self._consumer.backlog()
+        before = self._load.level
+        self._load.seen(backlog.total, backlog.oldest_age_s)
+        self._metrics.asr_backlog_seconds.set(self._load.behind_s)
+        if self._load.level is not before:
+            log.warning("%.0f s behind live: %s", self._load.behind_s, self._load.level.name)
+        if self._load.share_to_shed > 0:
+            self._shed(self._load.share_to_shed)
 
-        def extend() -> None:
-            while not done.wait(RECLAIM_IDLE_MS / 4000):
-                try:
-                    self._consumer.extend(ids)
-                except BusError as error:
-                    log.warning("%s", error)
+    def _shed(self, share: float) -> None:
+        """Leave out this part of what is held, the least risky first. It is declared, then gone."""
+        waiting = self._ahead.waiting
+        broadcasts = {item.record.key.broadcast for item in waiting}
+        findings = self._store.last_findings(broadcasts)
+        chosen = least_risky_first(waiting, findings)[: int(share * len(waiting))]
+        stretches: dict[tuple[str, int], list[Stretch]] = {}
+        for item in chosen:
+            message = item.record
+            stretch = Stretch(message.start_ms, message.end_ms, CoverageKind.SHED, REASON)
+            place = (message.key.broadcast, message.key.epoch)
+            stretches.setdefault(place, []).append(stretch)
+        for (broadcast, epoch), own in stretches.items():
+            self._store.add_stretches(broadcast, epoch, own)
+        self._metrics.ledger_seconds.labels("shed").inc(sum(_seconds(i.record) for i in chosen))
+        self._consumer.ack([item.id for item in chosen])
+        self._ahead.drop(chosen)
+        risks = Counter(risk_of(item.record, findings) for item in chosen)
+        for risk, count in risks.items():
+            self._metrics.queue_shed_entries.labels(risk.value).inc(count)
+        log.warning("%.0f s behind live: %d segments left out", self._load.behind_s, len(chosen))
 
-        thread = threading.Thread(target=extend, name="asr-hold", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def _handle(self, batch: Sequence[_Delivery]) -> None:
+    def _see_through(self, windows: Sequence[Window]) -> None:
+        self._ahead.take(item for window in windows for item in window)
         loaded = []
         finished = []
-        for item in batch:
+        for window in windows:
+            sounds = []
+            for item in window:
+                concern_segment(item.record.room, item.record.key)
+                # It may have been stored by a worker that ended before it could acknowledge.
+                known = self._store.transcript(item.record.key) if item.deliveries > 1 else None
+                if known is not None:
+                    self._finish(item.record, known)
+                    finished.append(item.id)
+                    continue
+                sounds += self._loaded(item)
+            # A clip that is missing parts its neighbours.
+            loaded += [sounds] if len(sounds) == len(window) else [[one] for one in sounds]
+        for item, result in self._hearing.hear(loaded):
             concern_segment(item.record.room, item.record.key)
-            # It may have been stored by a worker that ended before it could acknowledge.
-            known = self._store.transcript(item.record.key) if item.deliveries > 1 else None
-            if known is not None:
-                self._finish(item.record, known)
-                finished.append(item.id)
+            if isinstance(result, BadInputError):
+                # It would be refused again and again.
+                self._give_up(item, str(result))
+                self._consumer.dead_letter(item, str(result))
                 continue
-            try:
-                loaded.append((item, self._load(item.record)))
-            except ClipStoreAwayError:
-                raise
-            except ClipStoreError as error:
-                log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
-        for item, transcript in self._transcribed(loaded):
-            concern_segment(item.record.room, item.record.key)
-            self._finish(item.record, transcript)
+            self._finish(item.record, result)
             if item.replayed:
                 self._store.withdraw_failure(item.record.key)
-            self._count(transcript)
+            self._count(result)
             finished.append(item.id)
         self._consumer.ack(finished)
+        if self._hearing.exhausted and self._upkeep is not None:
+            self._upkeep.recycle("there is no memory for a single window")
 
-    def _load(self, message: SegmentMessage) -> SpeechSegment:
-        """The segment with its sound. Raises ClipStoreError, also for a clip that is cut short."""
-        samples = self._clips.read(message.clip_uri)
-        wanted = ms_to_samples(message.end_ms - message.start_ms)
-        if len(samples) < _WHOLE * wanted:
-            raise ClipStoreError(
-                f"The clip {message.clip_uri} holds {len(samples)} samples of {wanted}: "
-                "restore it from a backup."
-            )
-        # Opus pads its last packet.
-        return SpeechSegment(
-            message.key.seq, message.start_ms, message.end_ms, samples[:wanted], message.language
-        )
-
-    def _transcribed(
-        self, loaded: Sequence[tuple[_Delivery, SpeechSegment]]
-    ) -> Iterator[tuple[_Delivery, Transcript]]:
-        if not loaded:
-            return
-        started = time.monotonic()
-        segments = [segment for _, segment in loaded]
+    def _loaded(self, item: _Delivery) -> list[Loaded]:
         try:
-            transcripts = self._recogniser.transcribe(segments)
-        except (RuntimeError, BadInputError) as error:  # RuntimeError: all that CTranslate2 raises
-            if len(loaded) > 1:
-                for one in loaded:
-                    yield from self._transcribed([one])
-                return
-            self._refuse(loaded[0][0], error)
-            return
-        self._count_batch(segments, time.monotonic() - started)
-        for (item, _), transcript in zip(loaded, transcripts, strict=True):
-            yield item, transcript
+            return [(item, load_segment(self._clips, item.record))]
+        except ClipStoreAwayError:
+            raise
+        except ClipStoreError as error:
+            log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
+            return []
 
     def _finish(self, message: SegmentMessage, transcript: Transcript) -> None:
         self._store.add_transcript(message.key, transcript)
         self._bus.publish(TRANSCRIPTS, TranscriptMessage(message.key, message.room, message.at))
-        latency = (self._now() - message.at).total_seconds()
-        self._metrics.stage_latency_seconds.labels("asr").observe(max(0.0, latency))
+        latency_s = self._age_s(message)
+        self._metrics.stage_latency_seconds.labels("asr").observe(latency_s)
+        self._behind.note(message.room, latency_s)
 
-    def _refuse(self, item: _Delivery, error: Exception) -> None:
-        concern_segment(item.record.room, item.record.key)
-        if isinstance(error, BadInputError):
-            # It would be refused again and again.
-            self._give_up(item, str(error))
-            self._consumer.dead_letter(item, str(error))
-        else:
-            log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
+    def _note_waiting(self) -> None:
+        waits = ((item.record.room, self._age_s(item.record)) for item in self._ahead.waiting)
+        for room, seconds in oldest_by_room(waits).items():
+            self._behind.note(room, seconds)
+        self._behind.sweep()
+
+    def _age_s(self, message: SegmentMessage) -> float:
+        return max(0.0, (self._now() - message.at).total_seconds())
 
     def _give_up(self, item: _Delivery, reason: str) -> None:
         """Nobody will hear it: the ledger says so."""
@@ -222,19 +253,16 @@ class AsrWorker:
         )
         self._store.add_stretches(message.key.broadcast, message.key.epoch, [stretch])
         self._metrics.asr_segments.labels("failed").inc()
-        self._metrics.ledger_seconds.labels("failed").inc(
-            (stretch.end_ms - stretch.start_ms) / 1000
-        )
-
-    def _count_batch(self, segments: Sequence[SpeechSegment], seconds: float) -> None:
-        name, device = self._recogniser.name, self._recogniser.device
-        self._metrics.asr_batch_size.observe(len(segments))
-        self._metrics.asr_inference_duration_seconds.labels("transcribe", device).observe(seconds)
-        heard_ms = sum(segment.end_ms - segment.start_ms for segment in segments)
-        self._metrics.asr_audio_seconds.labels(name, device).inc(heard_ms / 1000)
+        self._metrics.ledger_seconds.labels("failed").inc(_seconds(message))
 
     def _count(self, transcript: Transcript) -> None:
         outcome = "text" if transcript.text else "dropped" if transcript.dropped_text else "empty"
         self._metrics.asr_segments.labels(outcome).inc()
         for guard in transcript.guards:
             self._metrics.asr_guards.labels(guard).inc()
+        if self._upkeep is not None:
+            self._upkeep.heard(transcript)
+
+
+def _seconds(message: SegmentMessage) -> float:
+    return (message.end_ms - message.start_ms) / 1000

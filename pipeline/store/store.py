@@ -33,6 +33,12 @@ from pipeline.store.cases import (
 )
 from pipeline.store.database import Database
 from pipeline.store.ledger import coverage_of
+from pipeline.store.opinions import (
+    add_second_opinion,
+    last_findings,
+    second_opinions_of,
+    unheard_again,
+)
 from pipeline.store.rooms import Rooms
 from pipeline.store.rows import insert_new, key_columns, of_segment
 from pipeline.store.schema import (
@@ -247,6 +253,26 @@ class Store:
             for row in self._rows(query)
         ]
         return [(key, finding) for key, finding in found if not finding.shadow]
+
+    def last_findings(self, broadcasts: Iterable[str]) -> dict[str, int]:
+        """Where in each of these broadcasts its latest finding begins, in ms, if it has any."""
+        with self._database.read() as connection:
+            return last_findings(connection, broadcasts)
+
+    def add_second_opinion(self, key: SegmentKey, opinion: Transcript) -> None:
+        """Store what a second model understood of a segment; the first opinion counts."""
+        with self._database.write() as connection:
+            add_second_opinion(connection, key, opinion)
+
+    def second_opinions(self, case: str) -> list[tuple[Finding, Transcript]]:
+        """The findings of a case whose clip was heard again, each with what was understood."""
+        with self._database.read() as connection:
+            return second_opinions_of(connection, case)
+
+    def unheard_again(self, case: str) -> list[SegmentMessage]:
+        """Segments with findings of a case that no second model has heard."""
+        with self._database.read() as connection:
+            return [_segment(row) for row in unheard_again(connection, case)]
 
     def findings(self, broadcast: str) -> list[Finding]:
         """Findings raised in a broadcast, in the order of the media clock."""

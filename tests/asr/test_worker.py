@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from redis import Redis
 
-from pipeline.asr.recogniser import Recogniser
-from pipeline.asr.worker import GROUP, AsrWorker, Batching, Places
-from pipeline.bus import Bus
-from pipeline.clips import ClipStore
+from pipeline.asr.worker import GROUP
 from pipeline.errors import ClipStoreError
-from pipeline.metrics import Metrics
-from pipeline.records import (
-    CoverageKind,
-    SegmentKey,
-    SegmentMessage,
-    SpeechSegment,
-    Stretch,
-    Transcript,
-    TranscriptMessage,
-    ms_to_samples,
-)
-from pipeline.store import Store
-from pipeline.streams import SEGMENTS, TRANSCRIPTS
+from pipeline.records import SpeechSegment, Transcript, ms_to_samples
+from pipeline.streams import SEGMENTS
+from tests.asr.workers import Bench, step_until
 from tests.fakes import ScriptedRecogniser
-
-AT = dt.datetime(2026, 3, 1, 12, 0, 0, tzinfo=dt.UTC)
-LATER = AT + dt.timedelta(seconds=1)
 
 
 class Moody(ScriptedRecogniser):
@@ -44,67 +27,6 @@ class Moody(ScriptedRecogniser):
         if any(segment.language in self.poisoned for segment in segments):
             raise RuntimeError("out of memory")
         return super().transcribe(segments)
-
-
-class Bench:
-    """A worker with everything around it, and the ingest side of its stream."""
-
-    def __init__(self, places: Places, folder: Path, redis_url: str) -> None:
-        self.places = places
-        self.redis_url = redis_url
-        self.folder = folder
-        self.stop = threading.Event()
-
-    def worker(self, recogniser: Recogniser, max_batch: int = 4, wait_ms: int = 0) -> AsrWorker:
-        return AsrWorker(
-            recogniser, self.places, Batching(max_batch, wait_ms), self.stop, lambda: LATER
-        )
-
-    def send(self, room: str, seq: int, start_ms: int, language: str = "zh") -> SegmentMessage:
-        """What ingest does for a segment of 2 s."""
-        key = SegmentKey(f"{room}-1", 0, seq)
-        samples = np.full(ms_to_samples(2_000), 0.1, np.float32)
-        clip = self.places.clips.write(key, samples)
-        message = SegmentMessage(
-            key, room, start_ms, start_ms + 2_000, AT, clip.uri, clip.sha256, language
-        )
-        self.places.store.add_broadcast(room, key.broadcast, AT)
-        self.places.store.add_segment(message)
-        heard = Stretch(start_ms, start_ms + 2_000, CoverageKind.HEARD)
-        self.places.store.add_stretches(key.broadcast, 0, [heard])
-        self.places.bus.publish(SEGMENTS, message)
-        return message
-
-    def texts(self, room: str) -> list[str]:
-        return [transcript.text for transcript in self.places.store.transcripts(f"{room}-1")]
-
-    def published(self) -> list[TranscriptMessage]:
-        batch = self.places.bus.read_batch(TRANSCRIPTS, "test", "test", 100, 1)
-        return [delivery.record for delivery in batch]
-
-    def waiting(self) -> int:
-        return self.places.bus.stats(SEGMENTS, GROUP).total
-
-
-@pytest.fixture
-def bench(redis_url: str, tmp_path: Path) -> Iterator[Bench]:
-    metrics = Metrics()
-    with (
-        Store(f"sqlite:///{tmp_path / 'tingbo.db'}") as store,
-        Bus(redis_url, metrics, reclaim_idle_ms=20) as bus,
-    ):
-        yield Bench(
-            Places(bus, store, ClipStore(str(tmp_path / "clips")), metrics), tmp_path, redis_url
-        )
-
-
-def step_until(worker: AsrWorker, done: object) -> None:
-    assert callable(done)
-    for _ in range(60):
-        if done():
-            return
-        worker.step()
-    pytest.fail("the worker did not get there")
 
 
 def test_segments_of_several_rooms_share_one_call(bench: Bench) -> None:
@@ -119,23 +41,22 @@ def test_segments_of_several_rooms_share_one_call(bench: Bench) -> None:
     assert bench.waiting() == 0
 
 
-def test_a_batch_is_no_larger_than_allowed(bench: Bench) -> None:
+def test_a_batch_is_no_larger_than_allowed(steady: Bench) -> None:
     """The rest waits for the next call."""
     recogniser = ScriptedRecogniser({})
     for seq in range(5):
-        bench.send("a", seq, 2_000 * seq)
-    worker = bench.worker(recogniser, max_batch=3)
+        steady.send("a", seq, 2_000 * seq)
+    worker = steady.worker(recogniser, max_batch=3)
     assert (worker.step(), worker.step()) == (3, 2)
     assert recogniser.batches == [3, 2]
 
 
-def test_a_batch_waits_a_moment_for_more(bench: Bench) -> None:
+def test_a_batch_waits_a_moment_for_more(steady: Bench) -> None:
     """A segment that arrives within the waiting time joins the batch."""
-    bench.places.bus._reclaim_idle_ms = 60_000
     recogniser = ScriptedRecogniser({})
-    worker = bench.worker(recogniser, wait_ms=2_000)
-    bench.send("a", 0, 0)
-    late = [threading.Timer(0.05 * i, bench.send, ("b", i, 4_000 * i)) for i in (1, 2, 3)]
+    worker = steady.worker(recogniser, wait_ms=2_000)
+    steady.send("a", 0, 0)
+    late = [threading.Timer(0.05 * i, steady.send, ("b", i, 4_000 * i)) for i in (1, 2, 3)]
     for timer in late:
         timer.start()
     worker.step()
@@ -262,23 +183,27 @@ def test_a_segment_delivered_twice_is_recognised_once(bench: Bench) -> None:
     assert {m.key for m in bench.published()} == {message.key}
 
 
-def test_run_works_until_stopped_and_leaves_the_group(bench: Bench) -> None:
-    """A stop finishes the batch in hand; what is not read stays for others; no consumer remains."""
+def test_run_works_until_stopped_and_leaves_the_group(steady: Bench) -> None:
+    """A stop finishes the batch in hand; what was read ahead is for others; no consumer remains."""
     finished = threading.Event()
 
     class Slow(ScriptedRecogniser):
         def transcribe(self, segments: Sequence[SpeechSegment]) -> list[Transcript]:
-            bench.stop.set()
+            steady.stop.set()
             finished.wait(0.2)
             return super().transcribe(segments)
 
     for seq in range(3):
-        bench.send("a", seq, 2_000 * seq)
-    bench.worker(Slow({0: "甲", 2_000: "乙", 4_000: "丙"}), max_batch=2).run()
-    assert bench.texts("a") == ["甲", "乙"]
-    assert bench.waiting() == 1
-    with Redis.from_url(bench.redis_url) as redis:
-        assert redis.xinfo_consumers(SEGMENTS.key(), GROUP) == []
+        steady.send("a", seq, 2_000 * seq)
+    steady.worker(Slow({0: "甲", 2_000: "乙", 4_000: "丙"}), max_batch=2).run()
+    assert steady.texts("a") == ["甲", "乙"]
+    assert steady.waiting() == 1
+    with Redis.from_url(steady.redis_url) as redis:
+        names = [one["name"] for one in redis.xinfo_consumers(SEGMENTS.key(), GROUP)]
+    assert names == [b"returned"]
+    # The next worker finds it at once, and it counts as never tried.
+    (rest,) = steady.places.bus.read_batch(SEGMENTS, GROUP, "next", 10, 1)
+    assert (rest.record.start_ms, rest.deliveries) == (4_000, 1)
 
 
 def test_an_unexpected_failure_is_counted_and_survived(bench: Bench) -> None:
