@@ -64,5 +64,5 @@ $(TEST): $(RUN)
 	@touch $@
 
 $(LINT): $(TEST)
-	$(PIP) install --group lint
+	$(PIP) install --group lint --group deploy
 	@touch $@

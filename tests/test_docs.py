@@ -15,7 +15,7 @@ from pipeline.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.zh-CN.md")
-DOCUMENTS = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md")
+DOCUMENTS = (*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "deploy/RUNBOOK.md")
 
 
 def commands() -> dict[str, Any]:
