@@ -25,6 +25,7 @@ from pipeline import (
     cli_deadletters,
     cli_model,
     cli_ops,
+    cli_push,
     cli_rooms,
     cli_rules,
 )
@@ -242,8 +243,9 @@ def demo(
 @app.command(epilog=_EPILOG)
 def serve(
     sources: Annotated[
-        list[str], typer.Argument(help="Live addresses or recordings to listen to.")
-    ],
+        list[str] | None,
+        typer.Argument(help="Live addresses or recordings to listen to; none where rooms push."),
+    ] = None,
     *,
     asr: AsrOption = None,
     device: DeviceOption = None,
@@ -257,7 +259,9 @@ def serve(
     from pipeline.terminal import print_alert
 
     settings = load_settings(asr_model=asr, device=device)
-    for item in listen_to(settings, sources, speed):
+    if not sources and not settings.push_port:
+        raise BadInputError("Nothing to listen to: give a source, or set push_port.")
+    for item in listen_to(settings, sources or (), speed):
         if isinstance(item, str):
             err.print(item, markup=False)
         else:
@@ -364,6 +368,8 @@ def cases_show(
 app.command("capacity", epilog=cli_capacity.EPILOG)(cli_capacity.reckon)
 app.command("backup", epilog=cli_ops.EPILOG)(cli_ops.backup)
 app.command("restore", epilog=cli_ops.EPILOG)(cli_ops.restore)
+app.command("push", epilog=_EPILOG)(cli_push.push)
+cli_rooms.rooms_app.command("token", epilog=_EPILOG)(cli_push.token)
 app.command("train", epilog=_EPILOG)(cli_model.train)
 app.command("eval", epilog=_EPILOG)(cli_model.evaluate)
 

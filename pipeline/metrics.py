@@ -73,6 +73,10 @@ class Metrics:
         self.ingest_outbox_refused = self._counter(
             "ingest_outbox_refused", "Deliveries of live rooms that could not be kept"
         )
+        self.push_received_bytes = self._counter(
+            "push_received_bytes", "Sound that was pushed to us", "protocol"
+        )
+        self.push_refusals = self._counter("push_refusals", "Pushes that were refused", "reason")
         self.vad_speech_seconds = self._counter("vad_speech_seconds", "Speech cut, in seconds")
         self.segment_duration_seconds = self._histogram(
             "segment_duration_seconds", "Length of speech segments", _SEGMENT_SECONDS

@@ -21,11 +21,11 @@ from pipeline.codec import encode
 from pipeline.detect import PackWatch, load_classifier
 from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
-from pipeline.errors import ExitCode, MissingError
+from pipeline.errors import ExitCode, MissingError, SettingError
 from pipeline.health import Health, serve_pages
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
-from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
+from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets, utc_now
 from pipeline.janitor import Janitor
 from pipeline.metrics import Metrics
 from pipeline.processes import Ready, stop_with_stdin, stoppable
@@ -90,6 +90,37 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
         with Outbox(means.metrics) as outbox:
             worker = IngestWorker(outlets, options, means.stop, outbox=outbox)
             return worker.run(room, source, speed=speed, broadcast=broadcast)
+
+
+def run_push(settings: Settings, window_ms: int, *, watch_stdin: bool = False) -> None:
+    """Take the rooms that media servers push until told to stop."""
+    from pipeline.ingest.http_server import Listen, serve
+    from pipeline.ingest.intake import Intake
+    from pipeline.ingest.push_server import MAX_CHUNK_BYTES, SEQ_BYTES, PushServer
+
+    if not settings.push_port:
+        raise SettingError(
+            "Setting push_port is 0: give the port on which media servers push "
+            "(--port, or TINGBO_PUSH_PORT)."
+        )
+    limit_memory(settings.ingest_memory_mb)
+    with _means(settings, "push", watch_stdin=watch_stdin) as means:
+        clips = ClipStore(settings.effective_clips_url, settings.clip_format)
+        outlets = Outlets(means.store, means.bus, clips, means.metrics)
+        options = IngestOptions.of(settings, window_ms)
+        listen = Listen(settings.push_host, settings.push_port, MAX_CHUNK_BYTES + SEQ_BYTES)
+        with (
+            Outbox(means.metrics) as outbox,
+            Intake(outlets, outbox, options, means.stop, utc_now) as intake,
+        ):
+            server = PushServer(intake, means.store.push, means.metrics)
+            serve(
+                server.app(),
+                listen,
+                means.stop,
+                refused=server.refused,
+                ready=lambda: _say(Ready("push")),
+            )
 
 
 def run_asr(settings: Settings, *, watch_stdin: bool = False) -> ExitCode:

@@ -45,15 +45,20 @@ def default_name(url: str) -> str:
 def check_entry(entry: RoomEntry) -> None:
     """Raise BadInputError, naming the reason and the remedy, for what cannot be monitored."""
     _parts(entry.url)
-    if not _NAME.fullmatch(entry.name):
-        raise BadInputError(
-            f"Room name {entry.name!r} cannot be used: give letters, digits, '-', '_' and '.', "
-            "at most 64 and no sign first."
-        )
+    check_name(entry.name)
     if not _LANGUAGE.fullmatch(entry.language):
         raise BadInputError(f"Language {entry.language!r} is no code: give one such as zh or en.")
     if not -100 <= entry.priority <= 100:
         raise BadInputError(f"Priority {entry.priority} is out of range: give one of -100 to 100.")
+
+
+def check_name(name: str) -> None:
+    """Raise BadInputError for what cannot be the name of a room."""
+    if not _NAME.fullmatch(name):
+        raise BadInputError(
+            f"Room name {name!r} cannot be used: give letters, digits, '-', '_' and '.', "
+            "at most 64 and no sign first."
+        )
 
 
 def read_room_file(path: Path) -> list[RoomEntry]:

@@ -24,9 +24,9 @@ def listen_to(
 ) -> Iterator[Alert | str]:
     """Alerts as they are raised, and sentences for the operator.
 
-    Ends when every source has ended and all is judged, or on SIGINT and SIGTERM. A source that
-    cannot be opened is named in a sentence and does not stop the others; when all failed, the last
-    one's words are raised as TingboError.
+    Ends on SIGINT and SIGTERM, and, unless rooms are pushed, when every source has ended and all
+    is judged. A source that cannot be opened is named in a sentence and does not stop the others;
+    when all failed, the last one's words are raised as TingboError.
     """
     if all(Path(source).exists() for source in sources):
         # Recordings are read faster than they are heard; nobody waits for them live.
@@ -48,12 +48,17 @@ def listen_to(
             for number, source in enumerate(sources, 1)
         ]
         yield f"Listening to {len(rooms)} sources; Ctrl-C ends everything."
+        pushed = live.settings.push_port
+        if pushed:
+            live.roles.start("push", *window).ready()
+            yield f"Pushed rooms are taken on http://{live.settings.push_host}:{pushed}/push/ROOM."
         if live.settings.metrics_port:
             yield _pages(live)
 
         def finished() -> bool:
             live.roles.check()
-            return stop.is_set() or all(room.ended() is not None for room in rooms)
+            over = not pushed and all(room.ended() is not None for room in rooms)
+            return stop.is_set() or over
 
         yield from alerts(bus, store, finished)
     failed = [room for room in rooms if room.ended()]

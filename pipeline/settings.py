@@ -169,6 +169,10 @@ class Settings:
     from; public ones always may. The command line also reaches the host that was typed."""
     ingest_memory_mb: int = field(default=2048, metadata=_whole(0, 1_048_576, "megabytes"))
     """No source may take an ingest process beyond this; 0 sets no limit."""
+    push_port: int = field(default=0, metadata=_whole(0, 65_535, "a port"))
+    """Port on which media servers push rooms; 0: `tingbo serve` takes none."""
+    push_host: str = field(default="127.0.0.1", metadata=_TEXT)
+    """Address it listens on. Beyond this machine put a proxy with TLS before it."""
     packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
     """Rule packs of lexicons/extra to judge by as well; none unless named."""
     lexicons_dir: Path | None = field(default=None, metadata=_PATH)

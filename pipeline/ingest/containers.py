@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import SplitResult
 
 import av
@@ -51,6 +52,11 @@ _WEB_OPTIONS = _LIMITS | {
     # For the names only: every one of them is opened by `Nested`.
     "protocol_whitelist": "http,https,crypto",
     "format_whitelist": "hls,flv,live_flv,mpegts,mov,matroska,webm,mp3,aac,ogg,wav,flac,mpeg",
+}
+_STREAM_OPTIONS = _LIMITS | {
+    "protocol_whitelist": "",
+    "format_whitelist": "flv,live_flv,mpegts,mov,matroska,webm,mp3,aac,ogg,wav,flac,mpeg",
+    "probesize": "1000000",
 }
 _HLS_OPTIONS = _WEB_OPTIONS | {"http_persistent": "0", "http_multiple": "0"}
 _RTMP_OPTIONS = _LIMITS | {
@@ -144,6 +150,39 @@ def open_address(url: str, options: SourceOptions) -> Opened:
         opened.close()
         opened = _once(url, reach, options, {})
     return _checked(opened, faults.shown(url))
+
+
+class Readable(Protocol):
+    """Bytes that come, without a way back."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end."""
+        ...
+
+
+def open_stream(stream: Readable, name: str) -> Opened:
+    """Open a container of which the bytes come one after the other.
+
+    Raises BadInputError for what holds no sound or claims too much.
+    """
+    try:
+        container = av.open(
+            stream,
+            "r",
+            container_options=_STREAM_OPTIONS,
+            options=_LIMITS,
+            io_open=_refuse,
+        )
+    except MemoryError as error:
+        raise faults.too_much(name, _TOO_LARGE) from error
+    except av.FFmpegError as error:
+        raise faults.no_container(name) from error
+    return _checked(Opened(container), name)
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> io.BytesIO:  # noqa: ARG001 -- libav's
+    """What is sent to us opens nothing else."""
+    raise faults.leads_elsewhere("push", url)
 
 
 def _once(url: str, reach: Reach, options: SourceOptions, probe: Mapping[str, str]) -> Opened:

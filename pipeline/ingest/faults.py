@@ -201,6 +201,14 @@ def rtmp_fault(url: str, error: av.FFmpegError) -> SourceUnreachableError:
     return unreachable(url, OSError(error.strerror))
 
 
+def no_container(name: str) -> BadInputError:
+    """For a pushed stream that is nothing known."""
+    return BadInputError(
+        f"{name} is not a media stream that can be read from its beginning: "
+        "send flv, ts, mkv, webm, ogg, mp3, aac, wav, flac or fragmented mp4."
+    )
+
+
 def no_sound(name: str, tracks: tuple[str, ...]) -> BadInputError:
     """For a container without an audio track."""
     holds = f"only {', '.join(tracks)}" if tracks else "no track at all"

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.errors import BusError, ClipStoreError, TingboError
 from pipeline.ingest.recorder import Recorder
 from pipeline.ingest.segment import SegmentOptions, segments
-from pipeline.ingest.source import Source, SourceOptions, open_source
+from pipeline.ingest.source import Source, SourceInfo, SourceOptions, open_source
 from pipeline.ingest.vad import Vad
 from pipeline.metrics import Metrics
 from pipeline.records import (
@@ -71,6 +72,19 @@ class IngestOptions:
         )
 
 
+class Sound(Protocol):
+    """What can be listened to: a source, or a stream that is sent to us."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of it."""
+        ...
+
+    def read(self) -> Iterator[AudioChunk | Gap]:
+        """As `Source.read`."""
+        ...
+
+
 @dataclass(slots=True)
 class Listening:
     """Brings the sound of one broadcast to its recorder."""
@@ -90,7 +104,7 @@ class Listening:
     )
     """Position in ms of the latest chunks' ends, and when each came."""
 
-    def listen(self, source: Source) -> None:
+    def listen(self, source: Sound) -> None:
         """Record one connection to its end. Raises ClipStoreError, BusError or StoreError."""
         self._arrivals.clear()
         rooms = self.metrics.ingest_rooms.labels("listening")
@@ -149,7 +163,7 @@ class Listening:
             self.recorder.begin_epoch(lost_ms, REASON_BROKEN_OFF)
             self.recorder.flush()
 
-    def _arriving(self, source: Source) -> Iterator[AudioChunk | Gap]:
+    def _arriving(self, source: Sound) -> Iterator[AudioChunk | Gap]:
         """The sound as it comes, until `stop`; a file at `speed` comes like a live room."""
         began = time.monotonic()
         seconds = self.metrics.ingest_audio_seconds.labels(source.info.protocol)

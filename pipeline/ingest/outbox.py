@@ -58,6 +58,11 @@ class Outbox:
             self._changed.notify()
         return True
 
+    @property
+    def behind(self) -> bool:
+        """Whether half of the room is taken: who can wait should."""
+        return self._bytes > self.limit_bytes // 2
+
     def __enter__(self) -> Outbox:
         self._thread = threading.Thread(target=self._deliver_all, name="outbox", daemon=True)
         self._thread.start()

@@ -35,7 +35,7 @@ from pipeline.ingest.faults import BrokenOff, Silence
 from pipeline.ingest.resample import Resampling
 from pipeline.records import AudioChunk, CoverageKind, Gap, samples_to_ms
 
-__all__ = ["Source", "SourceInfo", "SourceOptions", "open_source"]
+__all__ = ["Source", "SourceInfo", "SourceOptions", "open_source", "source_of"]
 
 REASON_CUT = "文件不完整，这一段没有声音数据"
 REASON_VIDEO_ONLY = "声音轨道已结束，只剩画面"
@@ -73,11 +73,11 @@ def open_source(url: str, options: SourceOptions) -> Source:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() == "file":
         path = _path(url) if separator else Path(url)
-        return _source(open_file(path, options), str(path), "file", options)
+        return source_of(open_file(path, options), str(path), "file", options)
     if scheme.lower() not in faults.SCHEMES:
         raise faults.unsupported_scheme(url, scheme)
     opened = open_address(url, options)
-    return _source(opened, faults.shown(url), scheme.lower(), options)
+    return source_of(opened, faults.shown(url), scheme.lower(), options)
 
 
 def _path(url: str) -> Path:
@@ -231,7 +231,8 @@ class Source:
         return None
 
 
-def _source(opened: Opened, name: str, protocol: str, options: SourceOptions) -> Source:
+def source_of(opened: Opened, name: str, protocol: str, options: SourceOptions) -> Source:
+    """The sound of what was opened. Raises BadInputError when there is none to be heard."""
     try:
         info = _info(opened.container, name, protocol)
     except TingboError:

@@ -39,6 +39,7 @@ from pipeline.store.opinions import (
     second_opinions_of,
     unheard_again,
 )
+from pipeline.store.push import PushRooms
 from pipeline.store.rooms import Rooms
 from pipeline.store.rows import insert_new, key_columns, of_segment
 from pipeline.store.schema import (
@@ -78,6 +79,8 @@ class Store:
         self._database = Database(url)
         self.rooms = Rooms(self._database)
         """What is monitored, and by whom."""
+        self.push = PushRooms(self._database)
+        """Of these, the ones that are sent to us."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -364,7 +367,8 @@ class Store:
         """Number of rooms in each state, and of those to be fetched that nobody holds at `now`."""
         held = sa.func.coalesce(rooms.c.held_until > now, sa.false())
         # What an ingester that is gone last said of a room does not count.
-        state = sa.case((held, rooms.c.state), else_="waiting").label("state")
+        known = held | rooms.c.push_token_sha256.is_not(None)
+        state = sa.case((known, rooms.c.state), else_="waiting").label("state")
         number = sa.func.count().label("number")
         query = sa.select(state, number).group_by(state)
         fetched = sa.select(number).where(~held, rooms.c.push_token_sha256.is_(None))
