@@ -188,7 +188,7 @@ class AsrWorker:
     def _see_through(self, windows: Sequence[Window]) -> None:
         self._ahead.take(item for window in windows for item in window)
         loaded = []
-        finished = []
+        finished: list[tuple[_Delivery, Transcript]] = []
         for window in windows:
             sounds = []
             for item in window:
@@ -196,8 +196,7 @@ class AsrWorker:
                 # It may have been stored by a worker that ended before it could acknowledge.
                 known = self._store.transcript(item.record.key) if item.deliveries > 1 else None
                 if known is not None:
-                    self._finish(item.record, known)
-                    finished.append(item.id)
+                    finished.append((item, known))
                     continue
                 sounds += self._loaded(item)
             # A clip that is missing parts its neighbours.
@@ -209,12 +208,9 @@ class AsrWorker:
                 self._give_up(item, str(result))
                 self._consumer.dead_letter(item, str(result))
                 continue
-            self._finish(item.record, result)
-            if item.replayed:
-                self._store.withdraw_failure(item.record.key)
             self._count(result)
-            finished.append(item.id)
-        self._consumer.ack(finished)
+            finished.append((item, result))
+        self._finish(finished)
         if self._hearing.exhausted and self._upkeep is not None:
             self._upkeep.recycle("there is no memory for a single window")
 
@@ -227,12 +223,21 @@ class AsrWorker:
             log.warning("Delivery %d of %s: %s", item.deliveries, item.record.key, error)
             return []
 
-    def _finish(self, message: SegmentMessage, transcript: Transcript) -> None:
-        self._store.add_transcript(message.key, transcript)
-        self._bus.publish(TRANSCRIPTS, TranscriptMessage(message.key, message.room, message.at))
-        latency_s = self._age_s(message)
-        self._metrics.stage_latency_seconds.labels("asr").observe(latency_s)
-        self._behind.note(message.room, latency_s)
+    def _finish(self, heard: Sequence[tuple[_Delivery, Transcript]]) -> None:
+        """Store, publish and acknowledge a batch: each waits for the disk once."""
+        if not heard:
+            return
+        messages = [item.record for item, _ in heard]
+        self._store.add_transcripts([(item.record.key, result) for item, result in heard])
+        news = [TranscriptMessage(one.key, one.room, one.at) for one in messages]
+        self._bus.publish(TRANSCRIPTS, *news)
+        for item, _ in heard:
+            if item.replayed:
+                self._store.withdraw_failure(item.record.key)
+            latency_s = self._age_s(item.record)
+            self._metrics.stage_latency_seconds.labels("asr").observe(latency_s)
+            self._behind.note(item.record.room, latency_s)
+        self._consumer.ack([item.id for item, _ in heard])
 
     def _note_waiting(self) -> None:
         waits = ((item.record.room, self._age_s(item.record)) for item in self._ahead.waiting)
