@@ -110,7 +110,7 @@ ROWS: dict[str, list[Panel]] = {
             "s",
             limit=30,
         ),
-        Panel("Work that waits, of one worker", {"asr": "tingbo:asr_backlog_seconds"}, "s"),
+        Panel("Work that waits, of one worker", {"asr": "tingbo:asr_waiting_work_seconds"}, "s"),
         Panel(
             "Dead letters that wait",
             {"{{stream}}": "max by (stream) (tingbo_queue_dead_letter_entries)"},
@@ -155,6 +155,24 @@ ROWS: dict[str, list[Panel]] = {
                 + " / "
                 + rate("tingbo_asr_batch_size_count")
             },
+        ),
+        Panel(
+            "Furthest behind: the five worst rooms",
+            {"{{room}}": "topk(5, max by (room) (tingbo_asr_seconds_behind))"},
+            "s",
+            limit=30,
+        ),
+        Panel(
+            "Segments heard with a neighbour",
+            {"segments": rate("tingbo_asr_merged_segments_total")},
+        ),
+        Panel(
+            "Canary failed, memory ran out",
+            {
+                "canary": "sum(increase(tingbo_asr_canary_failures_total[$__rate_interval]))",
+                "memory": "sum(increase(tingbo_asr_out_of_memory_total[$__rate_interval]))",
+            },
+            limit=1,
         ),
         Panel("Segments by outcome", {"{{outcome}}": rate("tingbo_asr_segments_total", "outcome")}),
         Panel("Guards that acted", {"{{guard}}": rate("tingbo_asr_guards_total", "guard")}),

@@ -48,6 +48,7 @@ TURNED = 'tingbo_loop_turned_timestamp_seconds{instance="asr:9464"}'
 SPEECH = "tingbo_vad_speech_seconds_total"
 TEXT = 'tingbo_asr_segments_total{outcome="text"}'
 EMPTY = 'tingbo_asr_segments_total{outcome="empty"}'
+CANARY = 'tingbo_asr_canary_failures_total{instance="asr:9464"}'
 LAG = 'tingbo_queue_lag_entries{stream="segments"}'
 PENDING = 'tingbo_queue_pending_entries{stream="segments"}'
 AGE = 'tingbo_queue_oldest_entry_age_seconds{stream="segments"}'
@@ -76,6 +77,8 @@ CASES = [
     Case("AsrProducesNothing", "no texts at all", {SPEECH: "0+60x60"}, {}),
     Case("AsrProducesNothing", "texts", {SPEECH: "0+60x60", TEXT: "0+6x60"}, None),
     Case("AsrProducesNothing", "nobody speaks", {SPEECH: "5x60", TEXT: "1x60"}, None),
+    Case("CanaryFailed", "now", {CANARY: "0x20 0+1x60"}, AT_ASR),
+    Case("CanaryFailed", "long ago", {CANARY: "0x5 1x60"}, None),
     Case("OldestEntryTooOld", "waits", {AGE: "0x5 40+60x60"}, SEGMENTS),
     Case("OldestEntryTooOld", "served", {AGE: "20x60"}, None),
     Case("BacklogGrowing", "unread", {LAG: "0+10x60", PENDING: "0x60"}, SEGMENTS),
@@ -175,7 +178,7 @@ def test_backlog_in_seconds_of_work(
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {
-                "expr": "round(tingbo:asr_backlog_seconds, 0.001)",
+                "expr": "round(tingbo:asr_waiting_work_seconds, 0.001)",
                 "eval_time": "30m",
                 "exp_samples": [{"labels": "{}", "value": seconds}],
             }
