@@ -67,12 +67,16 @@ class Ledgers:
             return {row.id: row.room for row in rows}
 
     def latest_judged(self) -> dict[str, dt.datetime]:
-        """By room, the wall time at which the latest segment ended that was judged."""
+        """By room, the wall time at which the latest segment ended that was judged.
+
+        Those of a clock that is ahead do not count.
+        """
+        soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
         same = [transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq")]
         query = (
             sa.select(segments.c.room, sa.func.max(segments.c.at).label("at"))
             .join(transcripts, sa.and_(*same))
-            .where(transcripts.c.judged_at.is_not(None))
+            .where(transcripts.c.judged_at.is_not(None), segments.c.at < soon)
             .group_by(segments.c.room)
         )
         with self._connected() as connection:
