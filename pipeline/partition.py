@@ -23,6 +23,8 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 _FIELD = b"record"
 _REPLAYED = b"replayed"
+#: Beginnings of what the server says of a group or stream that is no longer there.
+_VANISHED = ("NOGROUP", "UNBLOCKED", "no such key")
 _START = "0-0"
 #: Longest pause between two looks for silent consumers.
 _SCAN_SECONDS = 5.0
@@ -189,9 +191,9 @@ class Partition(Generic[T]):
     def backlog(self, group: str) -> Backlog:
         """What `group` still has to do."""
         self.ensure_group(group)
+        answer = self._with_group(group, lambda: self._redis.xinfo_groups(self.key))
         with self._address.errors():
-            groups = {_string(item["name"]): item for item in self._redis.xinfo_groups(self.key)}
-            info = groups.get(group)
+            info = {_string(item["name"]): item for item in answer}.get(group)
             if info is None:
                 return Backlog(self._redis.xlen(self.key), 0, 0.0)
             after = f"({_string(info['last-delivered-id'])}"
@@ -250,7 +252,7 @@ class Partition(Generic[T]):
             try:
                 return call()
             except redis.ResponseError as error:
-                if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                if not str(error).startswith(_VANISHED):
                     raise
                 self._metrics.queue_group_recreations.labels(self._stream.name).inc()
                 self._create_group(group)

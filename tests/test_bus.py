@@ -253,6 +253,17 @@ def test_a_flushed_server_gets_its_groups_again(bus: Bus, redis_url: str, metric
     assert metrics.value("tingbo_queue_group_recreations_total", stream="segments") == 1
 
 
+def test_the_backlog_of_a_flushed_server_is_nothing(bus: Bus, redis_url: str) -> None:
+    """Who measures, and looks for lost work, is no worse off than who reads: no error, no work."""
+    bus.publish(SEGMENTS, message(0))
+    assert bus.stats(SEGMENTS, "asr").total == 1
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert bus.stats(SEGMENTS, "asr").total == 0
+    bus.publish(SEGMENTS, message(1))
+    assert bus.stats(SEGMENTS, "asr").total == 1
+
+
 def test_a_lag_the_server_has_lost_is_counted(bus: Bus, redis_url: str) -> None:
     """An XDEL by hand makes the server's lag unknown; an autoscaler must still see the backlog."""
     bus.publish(SEGMENTS, *map(message, range(4)))
