@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipeline.codec import decode
-from pipeline.errors import MissingError
+from pipeline.errors import ExitCode, MissingError
 from pipeline.health import serve_pages
 from pipeline.logs import message_of
 from pipeline.metrics import SHARED_FOLDER_VARIABLE, shared_registry
@@ -148,7 +148,9 @@ class Roles:
         """
         now = self._clock()
         for role in self._roles:
-            if role.due is None and role.died():
+            if role.due is None and role.process.poll() == ExitCode.AGAIN:
+                role.due = now  # it asked for it: no death, and nothing to wait for
+            elif role.due is None and role.died():
                 self._mourn(role, now)
             elif role.due is not None and now >= role.due:
                 role.close_pipes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import MissingError
+from pipeline.errors import ExitCode, MissingError
 from pipeline.processes import Role, Roles
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -134,3 +136,16 @@ def test_deaths_long_ago_do_not_count(bare: Roles, clock: Clock) -> None:
     wait_for(lambda: died(role))
     bare.check()
     assert role.due == 601.5
+
+
+def test_a_role_that_asks_to_be_started_again_is_not_dead(bare: Roles, clock: Clock) -> None:
+    """One that gave its memory back is started at once, however often it does."""
+    role = bare.start("detect", "--no-such-option")
+    role.process.kill()
+    role.process.wait()
+    role.close_pipes()
+    again = [sys.executable, "-c", f"raise SystemExit({int(ExitCode.AGAIN)})"]
+    role.process = subprocess.Popen(again, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    wait_for(lambda: died(role))
+    bare.check()
+    assert (role.due, role.deaths, role.ended()) == (clock.now, [], None)

@@ -56,7 +56,7 @@ def decode(path: Path) -> list[AudioChunk]:
         return [item for item in source.read() if isinstance(item, AudioChunk)]
 
 
-def decode_bare(path: Path) -> None:
+def decode_bare(path: Path | str) -> None:
     """The same with nothing but PyAV, frame by frame."""
     with av.open(str(path)) as container:
         track = container.streams.audio[0]
