@@ -7,9 +7,10 @@ not. /readyz also asks for what the role cannot work without.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from pipeline.metrics import Metrics
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
 
 #: A loop that has not turned for this long hangs. A batch of a large model on a CPU takes less.
 STALLED_S = 120.0
@@ -45,9 +48,8 @@ class Health:
         self._metrics = metrics
         self._missing = set(needs)
         self._checks: dict[str, Callable[[], object]] = {}
-        self._running: dict[str, Future[object]] = {}
+        self._running: dict[str, Future[str]] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(thread_name_prefix="ready")
 
     def have(self, name: str) -> None:
         """Something that stays once it is there: a model, the rules."""
@@ -57,10 +59,6 @@ class Health:
         """Something that comes and goes; `check` raises TingboError while it is away."""
         self._checks[name] = check
         self.have(name)
-
-    def close(self) -> None:
-        """Ask no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def alive(self) -> tuple[bool, dict[str, object]]:
         """Whether the loop turns, and what to tell."""
@@ -81,26 +79,44 @@ class Health:
         with self._lock:  # a check that hangs is not asked a second time
             for name, check in self._checks.items():
                 if name not in self._running:
-                    self._running[name] = self._pool.submit(check)
+                    self._running[name] = _asked(name, check)
             asked = dict(self._running)
         wait(asked.values(), timeout=_PATIENCE_S)
         return {name: self._answer(name, future) for name, future in asked.items()}
 
-    def _answer(self, name: str, future: Future[object]) -> str:
+    def _answer(self, name: str, future: Future[str]) -> str:
         if not future.done():
             return f"does not answer within {_PATIENCE_S:g} s"
         with self._lock:
             self._running.pop(name, None)
-        error = future.exception()
-        if error is None:
-            return "ok"
-        if isinstance(error, TingboError):
-            return str(error)
-        raise error
+        return future.result()
+
+
+def _asked(name: str, check: Callable[[], object]) -> Future[str]:
+    """What `check` says, when it says it. Its thread does not keep the process from ending."""
+    answer: Future[str] = Future()
+
+    def ask() -> None:
+        said = "fails in a way nobody foresaw: see the log"
+        try:
+            check()
+            said = "ok"
+        except TingboError as error:
+            said = str(error)
+        finally:
+            answer.set_result(said)
+
+    threading.Thread(target=ask, name=f"ready-{name}", daemon=True).start()
+    return answer
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Whoever asks may break off or never finish asking; that is no news either."""
+        # socketserver calls this while it handles the exception.
+        log.info("A request to the pages was not answered", exc_info=True)  # noqa: LOG014 -- as said
 
 
 class _Silent(WSGIRequestHandler):
@@ -151,5 +167,3 @@ def serve_pages(
         server.shutdown()
         server.server_close()
         thread.join()
-        if health is not None:
-            health.close()

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sys
+import threading
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Literal
@@ -94,6 +95,7 @@ def set_up_logs(form: Literal["text", "json"], *, verbose: bool) -> None:
     if form == "json":
         logging.captureWarnings(capture=True)
         sys.excepthook = _log_uncaught
+        threading.excepthook = _log_uncaught_in_thread
 
 
 def logs_json() -> bool:
@@ -114,3 +116,9 @@ def _log_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     logging.getLogger("tingbo").critical("This process ends", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
+    name = what.thread.name if what.thread else "that is gone"
+    error = what.exc_value or what.exc_type()
+    logging.getLogger("tingbo").critical("The thread %s ends", name, exc_info=error)

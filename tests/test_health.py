@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -162,6 +163,39 @@ def test_a_check_that_hangs_is_told_and_not_asked_again(monkeypatch: pytest.Monk
     assert [code for code, _ in answers] == [503] * 3
     assert "does not answer within" in answers[0][1]
     assert asked == [1]
+
+
+def test_a_check_with_a_fault_is_not_ready_and_is_asked_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A fault of ours in a check is told as one, and heals when the check does."""
+    faults = [RuntimeError("unforeseen")]
+
+    def check() -> None:
+        if faults:
+            raise faults.pop()
+
+    hook, threading.excepthook = threading.excepthook, threading.__excepthook__
+    try:
+        with served(Metrics(), "bus") as (health, port):
+            health.watch("bus", check)
+            code, told = get(port, "/readyz")
+            assert (code, "nobody foresaw" in told) == (503, True)
+            assert get(port, "/readyz")[0] == 200
+    finally:
+        threading.excepthook = hook
+    assert "unforeseen" in capfd.readouterr().err
+
+
+def test_a_request_that_breaks_off_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    """Port scanners and clients that give up leave no traceback among the log lines."""
+    with served(Metrics()) as (_, port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            linger = struct.pack("ii", 1, 0)  # closing resets the connection
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.sendall(b"GET /metrics HTT")
+        assert get(port, "/metrics")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_a_consumer_says_that_its_loop_turns(redis_url: str) -> None:

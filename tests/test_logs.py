@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -110,6 +111,57 @@ def test_a_line_is_read_back_in_either_form() -> None:
     assert message_of(JsonLines().format(record)) == "the port is taken"
     assert message_of("the port is taken") == "the port is taken"
     assert message_of("[1]") == "[1]"
+
+
+def test_a_failure_in_a_worker_names_the_segment(redis_url: str) -> None:
+    """The record of a caught fault says which segment it was about, with the traceback."""
+    from pipeline.bus import Bus
+    from pipeline.consumer import Consumer
+    from pipeline.metrics import Metrics
+    from pipeline.streams import SEGMENTS
+
+    stream, stop = io.StringIO(), threading.Event()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("pipeline.consumer")
+    logger.addHandler(handler)
+
+    def step() -> None:
+        concern_segment("room1", SegmentKey("b1", 2, 7))
+        stop.set()
+        raise RuntimeError("unforeseen")
+
+    try:
+        with Bus(redis_url, Metrics()) as bus:
+            bus.ensure_group(SEGMENTS, "asr")
+            Consumer(bus, SEGMENTS, "asr", Metrics()).work(step, stop)
+    finally:
+        logger.removeHandler(handler)
+    (written,) = stream.getvalue().splitlines()
+    found = json.loads(written)
+    assert (found["room"], found["broadcast"], found["epoch"], found["seq"]) == (
+        "room1",
+        "b1",
+        2,
+        7,
+    )
+    assert "unforeseen" in found["exception"]
+
+
+def test_a_thread_that_ends_by_a_fault_is_one_line() -> None:
+    """Also in threads: no traceback stands bare among JSON lines."""
+    source = (
+        "import threading\nfrom pipeline.logs import set_up_logs\n"
+        "set_up_logs('json', verbose=False)\n"
+        "thread = threading.Thread(target=lambda: 1 / 0, name='pages')\n"
+        "thread.start()\nthread.join()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stderr)
+    assert found["message"] == "The thread pages ends"
+    assert "ZeroDivisionError" in found["exception"]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
