@@ -295,13 +295,25 @@ def asr(
     *,
     model: AsrOption = None,
     device: DeviceOption = None,
+    second_opinion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Hear nothing but clips that carry a finding, again, with this larger model.",
+        ),
+    ] = None,
     until_stdin_closes: UntilStdinCloses = False,
 ) -> None:
     """One role: transcribe segments of all rooms in batches."""
     from pipeline.roles import run_asr
 
-    settings = load_settings(asr_model=model, device=device)
-    raise typer.Exit(run_asr(settings, watch_stdin=until_stdin_closes))
+    if model is not None and second_opinion is not None:
+        raise BadInputError(
+            "A process has one speech model: start another `tingbo asr` for the second opinion."
+        )
+    settings = load_settings(asr_model=second_opinion or model, device=device)
+    again = second_opinion is not None
+    raise typer.Exit(run_asr(settings, second_opinion=again, watch_stdin=until_stdin_closes))
 
 
 @app.command(epilog=_EPILOG)
@@ -351,18 +363,21 @@ def cases_show(
 ) -> None:
     """One case: all its times, why, basis, facts to check, and where the clip is."""
     from pipeline.codec import plain
+    from pipeline.review import Opinion
     from pipeline.store import Store
     from pipeline.terminal import print_case
 
     with Store(load_settings().effective_database_url) as store:
         found = store.case(case)
         earlier = store.earlier_cases(found) if found else []
+        opinions = [Opinion.of(*pair) for pair in store.second_opinions(case)]
     if found is None:
         raise BadInputError(f"Case {case} does not exist: see `tingbo cases list --state all`.")
     if as_json:
-        print(json.dumps(plain(found), ensure_ascii=False, indent=1))
+        shown = {**plain(found), "second_opinions": [plain(one) for one in opinions]}
+        print(json.dumps(shown, ensure_ascii=False, indent=1))
     else:
-        print_case(found, earlier, out)
+        print_case(found, earlier, opinions, out)
 
 
 app.command("capacity", epilog=cli_capacity.EPILOG)(cli_capacity.reckon)

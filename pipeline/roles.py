@@ -12,6 +12,7 @@ from threading import Event
 from pipeline.asr import Recogniser, load_recogniser
 from pipeline.asr.fit import warm_up
 from pipeline.asr.load import Thresholds
+from pipeline.asr.second_opinion import SecondOpinionWorker
 from pipeline.asr.upkeep import Limits as UpkeepLimits
 from pipeline.asr.upkeep import Upkeep
 from pipeline.asr.worker import AsrWorker, Batching, Places
@@ -123,9 +124,12 @@ def run_push(settings: Settings, window_ms: int, *, watch_stdin: bool = False) -
             )
 
 
-def run_asr(settings: Settings, *, watch_stdin: bool = False) -> ExitCode:
+def run_asr(
+    settings: Settings, *, second_opinion: bool = False, watch_stdin: bool = False
+) -> ExitCode:
     """Transcribe until told to stop, or until the process should be started again (AGAIN).
 
+    For a `second_opinion` only clips with a finding are heard, after they were judged.
     Raises ModelError when the model does not pass its canary, at first or later.
     """
     with _means(settings, "asr", "model", watch_stdin=watch_stdin) as means:
@@ -140,7 +144,11 @@ def run_asr(settings: Settings, *, watch_stdin: bool = False) -> ExitCode:
         )
         upkeep = _upkeep(recogniser, settings, means)
         places = Places(means.bus, means.store, clips, means.metrics)
-        worker = AsrWorker(recogniser, places, batching, means.stop)
+        worker: AsrWorker | SecondOpinionWorker
+        if second_opinion:
+            worker = SecondOpinionWorker(recogniser, places, batching, means.stop)
+        else:
+            worker = AsrWorker(recogniser, places, batching, means.stop)
         means.health.watch("model", upkeep.check)
         _say(Ready("asr", recogniser.window_ms, recogniser.synthetic_only))
         worker.run(upkeep)

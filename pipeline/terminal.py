@@ -37,7 +37,14 @@ if TYPE_CHECKING:  # `tingbo check` is ready sooner without the database and the
     from pipeline.demo import Comparison, Outcome
     from pipeline.detect import CheckedLine
     from pipeline.detect.backtest import Backtest, Line
+    from pipeline.review import Opinion
 
+#: What a second opinion says of the words of the finding.
+HEARD_AGAIN = {
+    "same": "（“{words}”同样听到）",
+    "alike": "（听到与“{words}”读音相同的词）",
+    "absent": "（没有听到“{words}”，请回听录音）",
+}
 #: One colour a category, the same in the page.
 _COLOURS = {
     Category.FALSE_PRICE_COMPARISON: "yellow",
@@ -161,7 +168,9 @@ def print_cases(cases: Sequence[Case], out: Console) -> None:
     out.print(table)
 
 
-def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
+def print_case(
+    case: Case, earlier: Sequence[Case], opinions: Sequence[Opinion], out: Console
+) -> None:
     """Everything a reviewer needs to judge one case; `earlier` are those of the same pitch."""
     finding = case.finding
     out.print(Text.assemble((case.id, "bold"), "  ", _what(finding)))
@@ -190,6 +199,15 @@ def print_case(case: Case, earlier: Sequence[Case], out: Console) -> None:
     for name, value in rows:
         if value:
             out.print(Text.assemble((name, "bold"), "  ", value))
+    for one in opinions:
+        heard = HEARD_AGAIN[one.heard].format(words=visible(one.words))
+        text = visible(one.text) or "没有听出文字"
+        out.print(
+            Text.assemble(
+                (f"复听（{visible(one.model)}）", "bold"),
+                f"  [{clock(one.start_ms)}] {text}　{heard}",
+            )
+        )
 
 
 def _basis(basis: Basis) -> str:

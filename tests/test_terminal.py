@@ -19,6 +19,8 @@ from pipeline.records import (
     Earlier,
     Finding,
 )
+from pipeline.review import Opinion
+from pipeline.review.opinion import HeardAgain
 from pipeline.terminal import print_case, print_checked_line
 from tests.reports.sample import LINES, replay
 
@@ -65,6 +67,12 @@ def test_a_case_tells_its_corrections_and_earlier_cases() -> None:
     )
     before = dataclasses.replace(case, id="c0", state=CaseState.DECIDED)
     text = io.StringIO()
-    print_case(case, [before], Console(file=text, width=200))
+    again = [
+        Opinion(61_500, "治愈", "large", text_, heard)
+        for text_, heard in (("能治愈\x1b[2J吗", HeardAgain.SAME), ("", HeardAgain.ABSENT))
+    ]
+    print_case(case, [before], again, Console(file=text, width=200))
     assert "更正  主播随后更正：[1:01.5] 刚才说错了\n" in text.getvalue()
     assert "以前说过  c0（2026-11-22，已处理）\n" in text.getvalue()
+    assert "复听（large）  [1:01.5] 能治愈�[2J吗　（“治愈”同样听到）\n" in text.getvalue()
+    assert "没有听出文字　（没有听到“治愈”，请回听录音）\n" in text.getvalue()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pipeline.asr.holding import repeated
 from pipeline.consumer import IDLE_MS, Consumer
 from pipeline.errors import BusError, ClipStoreAwayError, StoreError
 from pipeline.records import SegmentMessage
@@ -115,23 +116,14 @@ class Ahead:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody takes over what is held or in hand, however long a large model needs."""
-        done = threading.Event()
         pause_s = self._consumer.reclaim_idle_s / 4
-
-        def extend() -> None:
-            while not done.wait(max(0.0, self._extended_s + pause_s - time.monotonic())):
-                self._extend()
-
-        thread = threading.Thread(target=extend, name="asr-hold", daemon=True)
-        thread.start()
         try:
-            yield
+            with repeated(self._extend, lambda: self._extended_s + pause_s - time.monotonic()):
+                yield
         except (BusError, StoreError, ClipStoreAwayError):
             self._forget()  # all that was read is handed back
             raise
         finally:
-            done.set()
-            thread.join()
             with self._lock:
                 self._in_hand.clear()
 

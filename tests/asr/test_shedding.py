@@ -9,19 +9,14 @@ from collections.abc import Sequence
 from pipeline.asr.load import Thresholds
 from pipeline.asr.shedding import LATELY_MS, Risk, least_risky_first, risk_of
 from pipeline.records import (
-    Category,
     CoverageKind,
-    Finding,
     SegmentKey,
     SegmentMessage,
     SpeechSegment,
     Transcript,
-    Verdict,
-    Versions,
-    Why,
 )
 from pipeline.streams import Delivery
-from tests.asr.workers import Bench
+from tests.asr.workers import Bench, finding
 from tests.fakes import ScriptedRecogniser
 
 AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -79,29 +74,13 @@ class Slow(ScriptedRecogniser):
         return super().transcribe(segments)
 
 
-def finding() -> Finding:
-    return Finding(
-        category=Category.EFFICACY_CLAIM,
-        subtype="E01",
-        rule="r",
-        score=0.9,
-        verdict=Verdict.REVIEW,
-        span=(0, 2),
-        evidence="治愈",
-        start_ms=0,
-        end_ms=500,
-        why=Why("因为"),
-        versions=Versions("t", "t"),
-    )
-
-
 def test_overload_leaves_out_the_least_risky_and_says_so(steady: Bench) -> None:
     """Rooms of priority and with findings are heard; for the others the ledger says SHED.
 
     Every segment is a transcript or a SHED stretch, and nothing waits at the end.
     """
     risky = steady.send("risky", 0, 0)
-    steady.places.store.add_findings(risky.key, [finding()])
+    steady.places.store.add_findings(risky.key, [finding("治愈")])
     for seq in range(5):
         steady.send("vip", seq, 4_000 * seq, priority=5)
         steady.send("risky", seq + 1, 4_000 * (seq + 1))

@@ -18,11 +18,16 @@ from pipeline.bus import Bus
 from pipeline.clips import ClipStore
 from pipeline.metrics import Metrics
 from pipeline.records import (
+    Category,
     CoverageKind,
+    Finding,
     SegmentKey,
     SegmentMessage,
     Stretch,
     TranscriptMessage,
+    Verdict,
+    Versions,
+    Why,
     ms_to_samples,
 )
 from pipeline.store import Store
@@ -95,6 +100,23 @@ class Bench:
 
     def waiting(self) -> int:
         return self.places.bus.stats(SEGMENTS, GROUP).total
+
+
+def finding(words: str, start_ms: int = 0) -> Finding:
+    """What a rule makes of `words`."""
+    return Finding(
+        category=Category.EFFICACY_CLAIM,
+        subtype="E01",
+        rule="r",
+        score=0.9,
+        verdict=Verdict.REVIEW,
+        span=(0, len(words)),
+        evidence=words,
+        start_ms=start_ms,
+        end_ms=start_ms + 500,
+        why=Why("因为"),
+        versions=Versions("t", "t"),
+    )
 
 
 @contextmanager
