@@ -25,6 +25,7 @@ from pipeline.ingest.faults import BrokenOff, Silence
 from pipeline.ingest.nested import Nested
 from pipeline.ingest.playlist import MAGIC, read_playlist
 from pipeline.ingest.reach import Reach
+from pipeline.ingest.relay import TlsRelay
 from pipeline.ingest.web import Body, Patience, Web, place, split
 from pipeline.settings import Settings
 
@@ -60,7 +61,7 @@ _STREAM_OPTIONS = _LIMITS | {
 }
 _HLS_OPTIONS = _WEB_OPTIONS | {"http_persistent": "0", "http_multiple": "0"}
 _RTMP_OPTIONS = _LIMITS | {
-    "protocol_whitelist": "rtmp,rtmps,tcp,tls",
+    "protocol_whitelist": "rtmp,tcp",
     "format_whitelist": "flv,live_flv",
 }
 # Enough to see the sound of most live rooms at once; the full probe follows where it is not.
@@ -109,13 +110,13 @@ class Opened:
     """Of an http(s) address."""
     whole: Callable[[], bool] = lambda: True
     """Whether a stream that ended said so."""
-    web: Web | None = None
+    connections: Web | TlsRelay | None = None
 
     def close(self) -> None:
         """Let go of file or connections."""
         self.container.close()
-        if self.web is not None:
-            self.web.close()
+        if self.connections is not None:
+            self.connections.close()
 
 
 def open_file(path: Path, options: SourceOptions) -> Opened:
@@ -190,7 +191,7 @@ def _once(url: str, reach: Reach, options: SourceOptions, probe: Mapping[str, st
     try:
         if url.partition(":")[0].lower().startswith("http"):
             return _over_http(url, reach, options, probe)
-        return _over_rtmp(split(url), reach, options, probe)
+        return _over_rtmp(url, reach, options, probe)
     except (Silence, av.error.ExitError) as error:
         raise faults.silent(url, options.open_timeout_s) from error
     except BrokenOff as error:
@@ -234,25 +235,34 @@ class _NamedBytes(io.BytesIO):
         self.name = name
 
 
-def _over_rtmp(
-    parts: SplitResult, reach: Reach, options: SourceOptions, probe: Mapping[str, str]
-) -> Opened:
+def _over_rtmp(url: str, reach: Reach, options: SourceOptions, probe: Mapping[str, str]) -> Opened:
+    parts = split(url)
     host, port = place(parts)
     numeric = reach.addresses(host, port)[0]
+    relay = None
+    if parts.scheme.lower() == "rtmps":
+        try:
+            relay = TlsRelay(host, port, numeric, options.open_timeout_s)
+        except TimeoutError as error:
+            raise Silence from error
+        except OSError as error:
+            raise faults.unreachable(url, error) from error
+        numeric, port = "127.0.0.1", relay.port
+    login, at, _ = parts.netloc.rpartition("@")
     bracketed = f"[{numeric}]" if ":" in numeric else numeric
-    login = parts.netloc.rpartition("@")[0]
-    pinned = parts._replace(
-        netloc=f"{login}@{bracketed}:{port}" if login else f"{bracketed}:{port}"
-    )
-    container = av.open(
-        pinned.geturl(),
-        container_options=_RTMP_OPTIONS
-        | {"rtmp_tcurl": _application_url(parts), "verifyhost": host}
-        | dict(probe),
-        options=_LIMITS,
-        timeout=(options.open_timeout_s, options.read_timeout_s),
-    )
-    return Opened(container)
+    pinned = parts._replace(scheme="rtmp", netloc=f"{login}{at}{bracketed}:{port}")
+    try:
+        container = av.open(
+            pinned.geturl(),
+            container_options=_RTMP_OPTIONS | {"rtmp_tcurl": _application_url(parts)} | dict(probe),
+            options=_LIMITS,
+            timeout=(options.open_timeout_s, options.read_timeout_s),
+        )
+    except BaseException:
+        if relay is not None:
+            relay.close()
+        raise
+    return Opened(container, connections=relay)
 
 
 def _application_url(parts: SplitResult) -> str:

@@ -7,7 +7,9 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: One chunk: half a minute of s16le at 16 kHz.
 MAX_CHUNK_BYTES = 2**20
+#: Chunks of one room that may be on their way at the same time.
+MAX_AT_ONCE = 8
 #: Bytes of a WebSocket message before its chunk: the number, big-endian.
 SEQ_BYTES = 8
 
@@ -85,6 +89,8 @@ class PushServer:
     times: PushTimes = field(default_factory=PushTimes)
     _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Room → what its token hashes to, and until when (monotonic) that is believed."""
+    _coming: Counter[str] = field(default_factory=Counter)
+    """Room → its requests whose chunk is being read."""
     _sockets: dict[str, WebSocket] = field(default_factory=dict)
     """Room → the connection that pushes it now."""
 
@@ -115,7 +121,8 @@ class PushServer:
         """Take one chunk."""
         try:
             room, chunk = await self._sender(request)
-            data = await self._body(request)
+            with self._turn(room):
+                data = await self._body(request)
             self.metrics.push_received_bytes.labels("http").inc(len(data))
             answer = self.intake.offer(replace(chunk, data=data))
             raise_refused(answer)
@@ -123,6 +130,22 @@ class PushServer:
             return self._error(request, refusal)
         log.debug("Room %s: chunk %d", room, chunk.seq)
         return JSONResponse({"next": answer.next}, _STATUS[answer.taken])
+
+    @contextmanager
+    def _turn(self, room: str) -> Iterator[None]:
+        """Keep a room from having more than a few chunks on their way: each takes memory."""
+        if self._coming[room] >= MAX_AT_ONCE:
+            raise Refused(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too_many",
+                f"send {MAX_AT_ONCE} chunks at once at most",
+            )
+        self._coming[room] += 1
+        try:
+            yield
+        finally:
+            self._coming[room] -= 1
+            self._coming += Counter()  # forgets rooms that have none
 
     async def socket(self, websocket: WebSocket) -> None:
         """Take chunks until the sender leaves."""
@@ -241,13 +264,12 @@ class PushServer:
 
     def _error(self, connection: HTTPConnection, refusal: Refused) -> JSONResponse:
         self.refused(refusal.reason, _who(connection))
-        headers = {"Connection": "close"}
-        if refusal.status is HTTPStatus.SERVICE_UNAVAILABLE:
-            headers = {"Retry-After": "2"}
+        # Where the chunk was read, or there is none, the sender goes on in the same connection.
+        headers = {} if refusal.next is not None else {"Connection": "close"}
+        if refusal.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            headers["Retry-After"] = "2"
         elif refusal.status is HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
-        elif refusal.status in (HTTPStatus.CONFLICT, HTTPStatus.GONE):
-            headers = {}  # the sender goes on with the right number
         return JSONResponse(refusal.plain(), refusal.status, headers)
 
 

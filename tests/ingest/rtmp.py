@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -14,17 +15,24 @@ _SET_CHUNK_SIZE, _COMMAND, _SOUND = 1, 20, 8
 
 
 @contextmanager
-def rtmp_server(flv: bytes) -> Iterator[str]:
+def rtmp_server(flv: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """URL of a room that plays the sound of one FLV to its first client and stops."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_play, args=(server, flv), daemon=True)
+        thread = threading.Thread(target=_play, args=(server, flv, tls), daemon=True)
         thread.start()
-        yield f"rtmp://127.0.0.1:{server.getsockname()[1]}/live/room"
+        scheme, host = ("rtmps", "localhost") if tls else ("rtmp", "127.0.0.1")
+        yield f"{scheme}://{host}:{server.getsockname()[1]}/live/room"
         thread.join(timeout=5)
 
 
-def _play(server: socket.socket, flv: bytes) -> None:
+def _play(server: socket.socket, flv: bytes, tls: ssl.SSLContext | None) -> None:
     client, _ = server.accept()
+    if tls:
+        try:
+            client = tls.wrap_socket(client, server_side=True)
+        except OSError:
+            client.close()
+            return
     with client:
         _receive(client, 1 + _HANDSHAKE)
         client.sendall(b"\x03" + bytes(2 * _HANDSHAKE))

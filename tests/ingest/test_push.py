@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -453,6 +454,19 @@ def test_slow_clients_are_left(outlets: Outlets) -> None:
         assert server.refusals("slow_body") == 1
         assert server.refusals("idle") == 1
         assert post(server, "shop", headers, 1, bytes(100)).status_code == 202
+
+
+def test_one_room_cannot_fill_the_memory(server: Pushing) -> None:
+    """A ninth chunk beside eight unfinished ones of a room is refused; other rooms go on."""
+    headers, other = server.token("shop"), server.token("other")
+    head = b"POST /push/shop?stream=s&seq=0 HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
+    token = f"Authorization: {headers['Authorization']}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(_sent(server.port, head + token))
+        wait_for(lambda: post(server, "shop", headers, 0, bytes(10)).status_code == 429)
+        assert post(server, "other", other, 0, bytes(10)).status_code == 202
+    wait_for(lambda: post(server, "shop", headers, 0, bytes(10)).status_code in (200, 202))
 
 
 def test_a_head_that_drips_is_left_too(outlets: Outlets) -> None:

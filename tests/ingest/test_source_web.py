@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import BadInputError
-from pipeline.ingest import Source, SourceOptions, open_source
+from pipeline.errors import BadInputError, SourceUnreachableError
+from pipeline.ingest import Source, SourceOptions, open_source, relay
 from pipeline.ingest.containers import _application_url
 from pipeline.ingest.nested import Decrypted
 from pipeline.ingest.web import split
 from pipeline.records import AudioChunk, CoverageKind, Gap
 from tests.ingest.media import tone, write
+from tests.ingest.rtmp import rtmp_server
 from tests.ingest.servers import Connection, http_server
 
 OPTIONS = SourceOptions(5.0, 3.0)
@@ -169,3 +171,68 @@ def test_user_and_password_reach_the_server_and_no_other(tmp_path: Path) -> None
 def test_an_rtmp_server_is_told_the_name_it_was_called_by(url: str, application: str) -> None:
     """The connection goes to a checked number; servers of several hosts still see the name."""
     assert _application_url(split(url)) == application
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Certificate and key of a server called localhost, which nobody vouches for."""
+    import datetime as dt
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = tmp_path / "cert.pem", tmp_path / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    unsealed = serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, unsealed))
+    return paths
+
+
+def _tls(certificate: tuple[Path, Path], names: list[str | None]) -> ssl.SSLContext:
+    """A server's side of TLS, which notes by what names it is called."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.sni_callback = lambda _, name, __: names.append(name)
+    return context
+
+
+def test_rtmps_names_and_verifies_its_server(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host is told its name and must prove it; only then is the room heard."""
+    options = {"flvflags": "no_duration_filesize"}
+    flv = write(tmp_path / "live.flv", tone(2.0, 44_100), 44_100, options=options).read_bytes()
+    names: list[str | None] = []
+    with (
+        rtmp_server(flv, _tls(certificate, names)) as url,
+        pytest.raises(SourceUnreachableError, match="certificate verify failed"),
+    ):
+        open_source(url, OPTIONS)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    relay._context.cache_clear()
+    try:
+        with rtmp_server(flv, _tls(certificate, names)) as url:
+            source, seconds, _ = read(url)
+    finally:
+        relay._context.cache_clear()
+    assert source.failure is None
+    assert source.info.protocol == "rtmps"
+    assert abs(seconds - 2.0) < 0.1
+    assert set(names) == {"localhost"}
