@@ -179,6 +179,7 @@ def _new_file(path: Path) -> Iterator[tarfile.TarFile]:
         raise BadInputError(f"The file {path} exists already: give the backup another name.")
     part = path.with_name(f"{path.name}.part")
     try:
+        part.unlink(missing_ok=True)
         part.touch(mode=0o600)  # rows hold addresses with tokens
         with tarfile.open(part, "w") as tar:
             yield tar
