@@ -244,7 +244,7 @@ def demo(
 def serve(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Live addresses or recordings to listen to; none where rooms push."),
+        typer.Argument(help="Live addresses or recordings; the rooms of `tingbo rooms` without."),
     ] = None,
     *,
     asr: AsrOption = None,
@@ -254,13 +254,16 @@ def serve(
         typer.Option(help="Play recordings at this speed; as fast as they go without."),
     ] = None,
 ) -> None:
-    """Everything on this machine: listens to the sources and prints alerts until Ctrl-C."""
+    """Everything on this machine: listens and prints alerts until Ctrl-C.
+
+    Monitor rooms with `tingbo rooms add URL` before or while it runs, and see with `tingbo rooms
+    list` whether they are heard. With addresses or recordings it listens to those instead, and ends
+    when they have ended.
+    """
     from pipeline.serve import listen_to
     from pipeline.terminal import print_alert
 
     settings = load_settings(asr_model=asr, device=device)
-    if not sources and not settings.push_port:
-        raise BadInputError("Nothing to listen to: give a source, or set push_port.")
     for item in listen_to(settings, sources or (), speed):
         if isinstance(item, str):
             err.print(item, markup=False)
@@ -269,10 +272,16 @@ def serve(
 
 
 @app.command(epilog=_EPILOG)
-def ingest(
-    source: Annotated[str, typer.Argument(help="Live address or recording.")],
+def ingest(  # noqa: PLR0913 -- the role's command line
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Live address or recording; the rooms of `tingbo rooms` without."),
+    ] = None,
     *,
-    room: Annotated[str, typer.Option(help="Name of the room.")] = "room",
+    max_rooms: Annotated[
+        int, typer.Option(min=1, max=1000, help="Without a source: how many rooms at most.")
+    ] = 100,
+    room: Annotated[str, typer.Option(help="Name of the room of a source.")] = "room",
     speed: Annotated[float | None, typer.Option(help="Play a recording at this speed.")] = None,
     window_ms: Annotated[
         int, typer.Option(min=1000, max=30_000, help="Longest segment: the speech model's window.")
@@ -280,9 +289,17 @@ def ingest(
     broadcast: Annotated[str | None, typer.Option(hidden=True)] = None,
     until_stdin_closes: UntilStdinCloses = False,
 ) -> None:
-    """One role: listen to a source, cut speech into segments, write clips and messages."""
-    from pipeline.roles import run_ingest
+    """One role: listen, cut speech into segments, write clips and messages.
 
+    Without a source it shares the monitored rooms with all other ingesters: it takes over those of
+    one that died, gives some to one that starts, and follows `tingbo rooms` within 5 s.
+    """
+    from pipeline.roles import run_ingest, run_ingester
+
+    if source is None:
+        settings = load_settings()
+        run_ingester(settings, window_ms, max_rooms, watch_stdin=until_stdin_closes)
+        return
     result = run_ingest(
         load_settings(), source, room, window_ms, speed, broadcast, watch_stdin=until_stdin_closes
     )

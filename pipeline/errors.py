@@ -46,6 +46,14 @@ class SourceUnreachableError(TingboError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class OfflineError(SourceUnreachableError):
+    """Raised when a live source answers, and has no broadcast now."""
+
+
+class StalledError(SourceUnreachableError):
+    """Raised when a live source stays open and brings no more sound."""
+
+
 class SettingError(BadInputError):
     """Raised when a setting has an unusable value; names the key, the value and what fits."""
 

@@ -16,7 +16,7 @@ from pipeline.asr.second_opinion import SecondOpinionWorker
 from pipeline.asr.upkeep import Limits as UpkeepLimits
 from pipeline.asr.upkeep import Upkeep
 from pipeline.asr.worker import AsrWorker, Batching, Places
-from pipeline.bus import Bus
+from pipeline.bus import Bus, consumer_name
 from pipeline.clips import ClipStore
 from pipeline.codec import encode
 from pipeline.detect import PackWatch, load_classifier
@@ -24,8 +24,10 @@ from pipeline.detect.worker import DetectWorker
 from pipeline.detect.worker import Places as DetectPlaces
 from pipeline.errors import ExitCode, MissingError, SettingError
 from pipeline.health import Health, serve_pages
+from pipeline.ingest.ingester import Ingester
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
+from pipeline.ingest.room import RoomOptions
 from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets, utc_now
 from pipeline.janitor import Janitor
 from pipeline.metrics import Metrics
@@ -91,6 +93,26 @@ def run_ingest(  # noqa: PLR0913 -- the role's command line
         with Outbox(means.metrics) as outbox:
             worker = IngestWorker(outlets, options, means.stop, outbox=outbox)
             return worker.run(room, source, speed=speed, broadcast=broadcast)
+
+
+def run_ingester(
+    settings: Settings, window_ms: int, max_rooms: int, *, watch_stdin: bool = False
+) -> None:
+    """Listen to a share of the monitored rooms until told to stop."""
+    limit_memory(settings.ingest_memory_mb)
+    with _means(settings, "ingest", watch_stdin=watch_stdin) as means:
+        clips = ClipStore(settings.effective_clips_url, settings.clip_format)
+        outlets = Outlets(means.store, means.bus, clips, means.metrics)
+        # Addresses in the list of rooms come from users: private ones are refused.
+        options = IngestOptions.of(settings, window_ms, (), typed=False)
+        Ingester(
+            outlets,
+            RoomOptions(options, settings.broadcast_pause_s),
+            consumer_name(),
+            means.stop,
+            max_rooms,
+            settings.room_lease_s,
+        ).run()
 
 
 def run_push(settings: Settings, window_ms: int, *, watch_stdin: bool = False) -> None:

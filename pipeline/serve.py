@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +12,14 @@ from pipeline.alerts import Alert, alerts
 from pipeline.bus import Bus
 from pipeline.errors import TingboError
 from pipeline.metrics import Metrics
-from pipeline.processes import Role, Running, running, stoppable
+from pipeline.processes import Role, Roles, Running, running, stoppable
 from pipeline.settings import Settings
 from pipeline.store import Store
+
+log = logging.getLogger(__name__)
+
+#: How soon an ingester that ended may be started again.
+_AGAIN_S = 3.0
 
 _SYNTHETIC = (
     "The bundled speech model knows synthetic speech only: give --asr a real model for people."
@@ -26,9 +33,10 @@ def listen_to(
 
     Ends on SIGINT and SIGTERM, and, unless rooms are pushed, when every source has ended and all
     is judged. A source that cannot be opened is named in a sentence and does not stop the others;
-    when all failed, the last one's words are raised as TingboError.
+    when all failed, the last one's words are raised as TingboError. Without sources it listens to
+    the monitored rooms and does not end by itself.
     """
-    if all(Path(source).exists() for source in sources):
+    if sources and all(Path(source).exists() for source in sources):
         # Recordings are read faster than they are heard; nobody waits for them live.
         settings = replace(settings, shed_after_s=0.0)
     with (
@@ -43,11 +51,12 @@ def listen_to(
             yield _SYNTHETIC
         pace = [] if speed is None else ["--speed", str(speed)]
         window = ["--window-ms", str(live.asr.window_ms)]
+        ingester = None if sources else _Ingester(live.roles, window)
         rooms = [
             live.roles.start("ingest", source, "--room", f"room{number}", *window, *pace)
             for number, source in enumerate(sources, 1)
         ]
-        yield f"Listening to {len(rooms)} sources; Ctrl-C ends everything."
+        yield _listening(len(rooms), len(store.rooms.all()))
         pushed = live.settings.push_port
         if pushed:
             live.roles.start("push", *window).ready()
@@ -57,15 +66,49 @@ def listen_to(
 
         def finished() -> bool:
             live.roles.check()
+            if ingester is not None:
+                ingester.keep_running()
+                return stop.is_set()
             over = not pushed and all(room.ended() is not None for room in rooms)
             return stop.is_set() or over
 
         yield from alerts(bus, store, finished)
+    yield from _failures(rooms)
+
+
+def _failures(rooms: Sequence[Role]) -> Iterator[str]:
+    """What the sources say that failed; raises TingboError when all did."""
     failed = [room for room in rooms if room.ended()]
     for room in failed:
         yield room.last_words()
     if failed and len(failed) == len(rooms):
         raise _failure(failed[-1])
+
+
+class _Ingester:
+    """The process that listens to monitored rooms; one that dies is replaced, the rest goes on."""
+
+    def __init__(self, roles: Roles, options: Sequence[str]) -> None:
+        self._roles = roles
+        self._options = options
+        self._role = roles.start("ingest", *options)
+        self._started_at = time.monotonic()
+
+    def keep_running(self) -> None:
+        """Start it again when it has ended; called several times a second."""
+        if self._role.ended() is None or time.monotonic() - self._started_at < _AGAIN_S:
+            return
+        log.warning("%s It is started again.", self._role.last_words())
+        self._role = self._roles.start("ingest", *self._options)
+        self._started_at = time.monotonic()
+
+
+def _listening(sources: int, rooms: int) -> str:
+    if sources:
+        return f"Listening to {sources} sources; Ctrl-C ends everything."
+    if rooms:
+        return f"Listening to {rooms} monitored rooms (tingbo rooms list); Ctrl-C ends everything."
+    return "No room is monitored yet: tingbo rooms add URL adds one at any time. Ctrl-C ends."
 
 
 def _pages(live: Running) -> str:

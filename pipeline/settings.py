@@ -173,6 +173,10 @@ class Settings:
     """Port on which media servers push rooms; 0: `tingbo serve` takes none."""
     push_host: str = field(default="127.0.0.1", metadata=_TEXT)
     """Address it listens on. Beyond this machine put a proxy with TLS before it."""
+    broadcast_pause_s: float = field(default=1800.0, metadata=_seconds(1, 86_400))
+    """A monitored room that was silent on the wire for longer begins another broadcast."""
+    room_lease_s: float = field(default=10.0, metadata=_seconds(1, 300))
+    """So long after its end the rooms of a killed ingester are taken over by others."""
     packs: tuple[str, ...] = field(default=(), metadata=_NAMES)
     """Rule packs of lexicons/extra to judge by as well; none unless named."""
     lexicons_dir: Path | None = field(default=None, metadata=_PATH)

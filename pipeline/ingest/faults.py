@@ -13,7 +13,9 @@ import av
 from pipeline.errors import (
     BadInputError,
     MissingError,
+    OfflineError,
     SourceUnreachableError,
+    StalledError,
     TingboError,
 )
 
@@ -110,7 +112,8 @@ def http_fault(url: str, status: int) -> SourceUnreachableError:
         remedy = _HTTP_REMEDIES.get(
             status, f"answered with an HTTP client error ({status}): check the address"
         )
-    return SourceUnreachableError(f"{shown(url)} {remedy}.")
+    kind = OfflineError if status in (404, 410) else SourceUnreachableError
+    return kind(f"{shown(url)} {remedy}.")
 
 
 def unreachable(url: str, reason: BaseException) -> SourceUnreachableError:
@@ -124,17 +127,17 @@ def unreachable(url: str, reason: BaseException) -> SourceUnreachableError:
     )
 
 
-def silent(url: str, timeout_s: float) -> SourceUnreachableError:
+def silent(url: str, timeout_s: float) -> OfflineError:
     """For an address that did not answer with sound in time."""
-    return SourceUnreachableError(
+    return OfflineError(
         f"{shown(url)} sent no sound within {timeout_s:g} s: the room may be offline, "
         "try again when it is live or raise open_timeout_s."
     )
 
 
-def broken_before_sound(url: str, reason: str) -> SourceUnreachableError:
+def broken_before_sound(url: str, reason: str) -> OfflineError:
     """For an address whose connection ended before there was any sound."""
-    return SourceUnreachableError(
+    return OfflineError(
         f"{shown(url)} closed the connection without sound ({reason}): "
         "check the address, or wait until the room is live."
     )
@@ -253,9 +256,9 @@ def broken(name: str, error: av.FFmpegError, heard_ms: int) -> BadInputError:
     )
 
 
-def stalled(name: str, heard_ms: int, timeout_s: float) -> SourceUnreachableError:
+def stalled(name: str, heard_ms: int, timeout_s: float) -> StalledError:
     """For a stream that stays open and brings no more sound."""
-    return SourceUnreachableError(
+    return StalledError(
         f"{name} sent no sound for {timeout_s:g} s after {clock_time(heard_ms)}: "
         "check the room, or raise read_timeout_s."
     )

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -97,7 +97,7 @@ class Listening:
     speed: float | None
     """Media time per wall time at which a file is played, None for as fast as it goes."""
     _vad: Vad = field(default_factory=Vad)
-    _heard_at: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
     """When sound last came; monotonic seconds."""
     _arrivals: deque[tuple[int, dt.datetime]] = field(
         default_factory=lambda: deque(maxlen=_ARRIVALS)
@@ -106,16 +106,27 @@ class Listening:
 
     def listen(self, source: Sound) -> None:
         """Record one connection to its end. Raises ClipStoreError, BusError or StoreError."""
-        self._arrivals.clear()
-        rooms = self.metrics.ingest_rooms.labels("listening")
+        rooms = self.metrics.ingest_rooms.labels("live")
         rooms.inc()
         try:
-            chunks = self._arriving(source)
-            for item in segments(chunks, self._vad, self.options.segments):
-                self._record(item, source.info.duration_ms)
+            self.hear(source.read(), source.info)
         finally:
             rooms.dec()
+
+    def hear(self, items: Iterable[AudioChunk | Gap], info: SourceInfo) -> None:
+        """Record sound of one connection to its end. Raises as `listen` does."""
+        self._arrivals.clear()
+        try:
+            chunks = self._arriving(items, info)
+            for item in segments(chunks, self._vad, self.options.segments):
+                self._record(item, info.duration_ms)
+        finally:
             self.recorder.flush()
+
+    @property
+    def away_ms(self) -> int:
+        """How long ago sound last came."""
+        return int((time.monotonic() - self.heard_at) * 1000)
 
     def keep_listening(self, url: str, source: Source) -> TingboError | None:
         """Open a live room again and again until it has ended or `stop` is set.
@@ -123,6 +134,7 @@ class Listening:
         The failure after which it stayed away; None when it ended cleanly or was stopped.
         """
         while not self.stop.is_set():
+            self.heard_at = source.heard_at  # its last sound is passed on only at the end
             failure = source.failure
             reason = "ended" if failure is None else "broken"
             again = self._reopened(url)
@@ -131,8 +143,7 @@ class Listening:
                 return None if self.stop.is_set() else failure
             self.metrics.ingest_reconnects.labels(source.info.protocol, reason).inc()
             with again:
-                lost_ms = int((time.monotonic() - self._heard_at) * 1000)
-                self.recorder.begin_epoch(lost_ms, REASON_RECONNECTED)
+                self.recorder.begin_epoch(self.away_ms, REASON_RECONNECTED)
                 self.listen(again)
             source = again
         return None
@@ -140,10 +151,10 @@ class Listening:
     def _reopened(self, url: str) -> Source | None:
         """A new connection; None when there was none before giving up or being stopped."""
         wait_s = _FIRST_WAIT_S
-        rooms = self.metrics.ingest_rooms.labels("reconnecting")
+        rooms = self.metrics.ingest_rooms.labels("connecting")
         rooms.inc()
         try:
-            while time.monotonic() - self._heard_at < self.options.give_up_s:
+            while time.monotonic() - self.heard_at < self.options.give_up_s:
                 self.metrics.loop_turned()
                 # Rooms of one server break off together; they must not come back together.
                 if self.stop.wait(wait_s * random.uniform(0.5, 1.0)):
@@ -159,15 +170,16 @@ class Listening:
     def _account_for_the_end(self, failure: TingboError | None) -> None:
         """After a failure nobody knows whether the room went on: the wait for it is lost."""
         if failure is not None:
-            lost_ms = int((time.monotonic() - self._heard_at) * 1000)
-            self.recorder.begin_epoch(lost_ms, REASON_BROKEN_OFF)
+            self.recorder.begin_epoch(self.away_ms, REASON_BROKEN_OFF)
             self.recorder.flush()
 
-    def _arriving(self, source: Sound) -> Iterator[AudioChunk | Gap]:
+    def _arriving(
+        self, items: Iterable[AudioChunk | Gap], info: SourceInfo
+    ) -> Iterator[AudioChunk | Gap]:
         """The sound as it comes, until `stop`; a file at `speed` comes like a live room."""
         began = time.monotonic()
-        seconds = self.metrics.ingest_audio_seconds.labels(source.info.protocol)
-        for item in source.read():
+        seconds = self.metrics.ingest_audio_seconds.labels(info.protocol)
+        for item in items:
             if isinstance(item, Gap):
                 end_ms = samples_to_ms(item.end_sample)
             else:
@@ -176,7 +188,7 @@ class Listening:
             wait_s = end_ms / 1000 / self.speed + began - time.monotonic() if self.speed else 0.0
             if self.stop.wait(wait_s) if wait_s > 0 else self.stop.is_set():
                 return
-            self._heard_at = time.monotonic()
+            self.heard_at = time.monotonic()
             self.metrics.loop_turned()
             self._arrivals.append((end_ms, self.now()))
             yield item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,11 +19,14 @@ from pipeline.records import (
     SpeechSegment,
     Stretch,
 )
+from pipeline.store.epochs import Epoch
 from pipeline.store.store import Store
 from pipeline.streams import SEGMENTS
 
 #: Stretches wait for a segment or for this many of them, so that a silent room costs few commits.
 _STRETCHES_AT_ONCE = 8
+#: A room that others may take over tells them sooner how far it was heard.
+_LATEST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Recorder:
         self, outlets: Outlets, room: str, broadcast: str, outbox: Outbox | None = None
     ) -> None:
         """`outbox` takes what a live room says; without one everything is stored at once."""
+        self.language = "zh"
+        self.priority = 0
         self.epoch = 0
         self.offset_ms = 0
         """Where the epoch begins on the broadcast's media clock."""
@@ -56,6 +62,8 @@ class Recorder:
         self._stretches: list[Stretch] = []
         self._heard: Stretch | None = None
         """The last segment's entry of the ledger, which went with it."""
+        self._flushed_at = time.monotonic()
+        self._shared = False
 
     def segment(self, segment: SpeechSegment, at: dt.datetime) -> bool:
         """Keep a segment; False when it has to be given up because too much waits already.
@@ -72,7 +80,8 @@ class Recorder:
             at=at,
             clip_uri="",
             clip_sha256="",
-            language=segment.language,
+            language=self.language,
+            priority=self.priority,
         )
         data = self._outlets.clips.encode(segment.samples)
         heard = Stretch(message.start_ms, message.end_ms, CoverageKind.HEARD)
@@ -93,8 +102,23 @@ class Recorder:
         if entry == self._heard:
             return
         self._stretches.append(entry)
-        if stretch.kind is CoverageKind.HEARD or len(self._stretches) >= _STRETCHES_AT_ONCE:
+        late = self._shared and time.monotonic() - self._flushed_at > _LATEST_S
+        if stretch.kind is CoverageKind.HEARD or len(self._stretches) >= _STRETCHES_AT_ONCE or late:
             self.flush()
+
+    def take_up(self, epoch: Epoch, position_ms: int, reason: str) -> None:
+        """Go on as this epoch of a broadcast that others may take over.
+
+        Its sound begins at `position_ms` of the connection; what was not heard before it is LOST.
+        """
+        self._shared = True
+        self.epoch = epoch.epoch
+        self.offset_ms = 0
+        self.end_ms = epoch.start_ms
+        if epoch.accounted_ms < epoch.start_ms:
+            lost = Stretch(epoch.accounted_ms, epoch.start_ms, CoverageKind.LOST, reason)
+            self.stretch(lost)
+        self.offset_ms = epoch.start_ms - position_ms
 
     def begin_epoch(self, lost_ms: int, reason: str) -> None:
         """Go on after a broken connection; `lost_ms` passed without sound."""
@@ -107,9 +131,19 @@ class Recorder:
     def flush(self) -> None:
         """Write the stretches that wait. Raises StoreError without an outbox."""
         waiting, self._stretches = self._stretches, []
+        self._flushed_at = time.monotonic()
         if waiting:
-            add = self._outlets.store.add_stretches
-            self._send(0, partial(add, self._broadcast, self.epoch, waiting))
+            self._send(0, partial(self._enter, self.epoch, waiting))
+
+    def _enter(self, epoch: int, found: Sequence[Stretch]) -> None:
+        found = _before(self._fence_ms(epoch), found)
+        self._outlets.store.add_stretches(self._broadcast, epoch, found)
+
+    def _fence_ms(self, epoch: int) -> int | None:
+        """From where on another holder hears the room; None where nobody does."""
+        if not self._shared:
+            return None
+        return self._outlets.store.epochs.next_start_ms(self._broadcast, epoch)
 
     def _deliver(self, message: SegmentMessage, data: bytes, ledger: Sequence[Stretch]) -> None:
         """Clip, then rows, then message: a message never names what is not there.
@@ -118,6 +152,11 @@ class Recorder:
         no hole in a ledger.
         """
         outlets = self._outlets
+        fence_ms = self._fence_ms(message.key.epoch)
+        if fence_ms is not None and message.start_ms >= fence_ms:
+            self._enter(message.key.epoch, ledger)
+            return
+        ledger = _before(fence_ms, ledger)
         clip = outlets.clips.put(message.key, data)
         message = replace(message, clip_uri=clip.uri, clip_sha256=clip.sha256)
         outlets.store.add_segment(message, ledger)
@@ -131,3 +170,12 @@ class Recorder:
             return self._outbox.put(size, deliver)
         deliver()
         return True
+
+
+def _before(fence_ms: int | None, found: Sequence[Stretch]) -> Sequence[Stretch]:
+    """What of these stretches lies before the fence."""
+    if fence_ms is None:
+        return found
+    return [
+        replace(one, end_ms=min(one.end_ms, fence_ms)) for one in found if one.start_ms < fence_ms
+    ]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from pipeline.ingest.containers import (
     open_file,
 )
 from pipeline.ingest.faults import BrokenOff, Silence
+from pipeline.ingest.replayed import Replays
 from pipeline.ingest.resample import Resampling
 from pipeline.records import AudioChunk, CoverageKind, Gap, samples_to_ms
 
@@ -95,6 +97,10 @@ class Source:
         self.info = info
         self.failure: TingboError | None = None
         """Why `read` ended early; None while it runs and after a clean end."""
+        self.replays: Replays | None = None
+        """Knows what was heard over earlier connections; None hears everything."""
+        self.heard_at = time.monotonic()
+        """When sound last came, in monotonic seconds."""
         self._opened = opened
         self._container = opened.container
         self._track = _first_track(opened.container)
@@ -156,18 +162,24 @@ class Source:
         yield from self._resampling.drain(end_sample)
 
     def _frames(self) -> Iterator[AudioFrame]:
-        heard_at = time.monotonic()
+        self.heard_at = time.monotonic()
         self._renew()
         for packet in self._container.demux():
             if packet.stream_index == self._track.index:
-                for frame in self._decoded(packet):
+                new = [packet] if self.replays is None else self.replays.unheard(packet)
+                if not new:  # what is sent again is no silence either
+                    self.heard_at = time.monotonic()
+                    self._renew()
+                for frame in chain.from_iterable(map(self._decoded, new)):
                     yield frame
-                    heard_at = time.monotonic()  # after the yield: the consumer may take its time
+                    self.heard_at = (
+                        time.monotonic()
+                    )  # after the yield: the consumer may take its time
                     self._renew()
             if not self.info.live:
                 self._renew()
             # libav's own timeout starts anew with every packet, of pictures too.
-            elif time.monotonic() - heard_at > self._options.read_timeout_s:
+            elif time.monotonic() - self.heard_at > self._options.read_timeout_s:
                 raise self._stalled()
 
     def _renew(self) -> None:

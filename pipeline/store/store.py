@@ -32,6 +32,7 @@ from pipeline.store.cases import (
     stored_finding,
 )
 from pipeline.store.database import Database
+from pipeline.store.epochs import Epochs
 from pipeline.store.ledger import coverage_of
 from pipeline.store.opinions import (
     add_second_opinion,
@@ -81,6 +82,8 @@ class Store:
         """What is monitored, and by whom."""
         self.push = PushRooms(self._database)
         """Of these, the ones that are sent to us."""
+        self.epochs = Epochs(self._database)
+        """The connections of live broadcasts."""
 
     def close(self) -> None:
         """Close the connections."""

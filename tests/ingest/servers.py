@@ -18,7 +18,7 @@ class Connection:
         self.path = handler.path
         self.headers = handler.headers
         self.over = over
-        """Set when the test is done: a handler that hangs waits for it."""
+        """Set when the test is done or the client has left: a handler that hangs waits for it."""
 
     def answer(self, status: int, kind: str = "video/x-flv") -> None:
         """Send status and headers; the body follows in chunks, as from a live server."""
@@ -88,13 +88,15 @@ class Connection:
 @contextmanager
 def http_server(handle: Callable[[Connection], None]) -> Iterator[str]:
     """Base URL of a server that hands each request to `handle` in a thread of its own."""
-    over = threading.Event()
+    connections: list[threading.Event] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             self.close_connection = True
+            over = threading.Event()
+            connections.append(over)
             handle(Connection(self, over))
 
         def log_message(self, format: str, *_: object) -> None:  # noqa: A002 -- its name there
@@ -112,7 +114,8 @@ def http_server(handle: Callable[[Connection], None]) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        over.set()
+        for over in connections:
+            over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -107,7 +107,7 @@ def test_the_metrics_count_what_was_heard(outlets: Outlets, tmp_path: Path) -> N
     assert decoded == pytest.approx(len(sound) / 16_000)
     assert value("tingbo_vad_speech_seconds_total") == pytest.approx(heard_ms / 1000)
     assert value("tingbo_segment_duration_seconds_count") == result.segments
-    assert value("tingbo_ingest_rooms", state="listening") == 0
+    assert value("tingbo_ingest_rooms", state="live") == 0
 
 
 def test_a_file_at_speed_comes_like_a_live_room(outlets: Outlets, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_room_that_breaks_off_is_opened_again(outlets: Outlets, tmp_path: Path
     assert total(outlets.store.coverage(result.broadcast)) == result.duration_ms
     value = outlets.metrics.value
     assert value("tingbo_ingest_reconnects_total", protocol="http", reason="broken") == 1
-    assert value("tingbo_ingest_rooms", state="reconnecting") == 0
+    assert value("tingbo_ingest_rooms", state="connecting") == 0
 
 
 def test_an_offline_room_begins_no_broadcast(outlets: Outlets) -> None:
