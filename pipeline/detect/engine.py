@@ -205,7 +205,7 @@ def _why(
     if act is not None:
         text += told(act)
     if unsure:
-        text += f"“{'、'.join(unsure)}”识别把握不大,请听一下录音。"
+        text += f"。“{'、'.join(unsure)}”识别把握不大,请听一下录音"
     return Why(text, words, () if earlier is None else (earlier.text,), earlier)
 
 
