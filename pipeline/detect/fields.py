@@ -99,6 +99,11 @@ class Fields:
             raise FieldError(f"{key} must be a table")
         return value
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        self._asked.add(key)
+        return key in self._table
+
     def names(self) -> tuple[str, ...]:
         """Every key of the table."""
         return tuple(self._table)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any, TypeVar
 
 from pipeline.detect.fields import FieldError, Fields
@@ -86,6 +87,16 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A word with one character in parts: 月中瘤."""
+
+    meant: str
+    start: int
+    """Where the parts begin in what is said."""
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A text and its restored form: the same where nothing may be touched. Both normal forms."""
 
@@ -116,6 +127,9 @@ class Morphs:
     masked: Mapping[str, str]
     """A word with MASK for one character → the word, where there is only one such."""
     words_by_sound: Mapping[str, tuple[str, ...]]
+    splits: Mapping[str, Split]
+    """A word with a character in parts → the word."""
+    split_words: re.Pattern[str]
     examples: tuple[Example, ...]
 
 
@@ -136,17 +150,20 @@ def read_morphs(table: dict[str, Any]) -> Morphs:
     """The table of morphs.toml. Raises FieldError."""
     fields = Fields(table)
     examples: list[Example] = []
-    codes = fields.each("code", 1, partial(_codes, examples=examples))
-    units = fields.each("unit", 1, partial(_codes, examples=examples))
+    letters = _lists(fields, "letters")
+    codes = fields.each("code", 1, partial(_codes, letters=letters, examples=examples))
+    units = fields.each("unit", 1, partial(_codes, letters={}, examples=examples))
     fillers = fields.each("filler", 1, partial(_fillers, examples=examples))
     sounds = fields.each("sound", 1, partial(_sound, examples=examples))
     listed = Fields(fields.table("words"))
     words = frozenset(_normal(word) for name in listed.names() for word in listed.texts(name, 1))
+    parts = _lists(fields, "parts")
     fields.finish()
     by_wording = _grouped((said, code) for group in codes for said, code in group)
     by_sound = _grouped((signs(sound.meant), sound) for sound in sounds)
     units_said = {said: code for group in units for said, code in group}
     known_fillers = {said: filler for group in fillers for said, filler in group}
+    splits = dict(_splits(sorted(words), parts))
     return Morphs(
         codes=by_wording,
         code_words=_any_of(by_wording),
@@ -161,13 +178,42 @@ def read_morphs(table: dict[str, Any]) -> Morphs:
         pairs=frozenset(word[at : at + 2] for word in words for at in range(len(word) - 1)),
         masked=_masked(words),
         words_by_sound=_grouped((signs(word), word) for word in sorted(words)),
+        splits=splits,
+        split_words=_any_of(splits),
         examples=tuple(examples),
     )
 
 
-def _codes(table: Any, examples: list[Example]) -> list[tuple[str, Code]]:
+def _lists(fields: Fields, key: str) -> dict[str, tuple[str, ...]]:
+    """A table of lists of wordings, in normal form; it may be left out."""
+    table = Fields(fields.table(key) if fields.has(key) else {})
+    return {name: tuple(map(_normal, table.texts(name, 1))) for name in table.names()}
+
+
+def _splits(
+    words: Iterable[str], parts: Mapping[str, Iterable[str]]
+) -> Iterable[tuple[str, Split]]:
+    """Every way to say a word of at least two characters with one of them in parts."""
+    for word in words:
+        for at, character in enumerate(word if len(word) > 1 else ""):
+            for said in parts.get(character, ()):
+                yield word[:at] + said + word[at + 1 :], Split(word, at, at + len(said))
+
+
+def _spelled(text: str, letters: Mapping[str, tuple[str, ...]]) -> Iterable[str]:
+    """Every way to say letters by their names: 威艾克斯 for vx."""
+    unknown = [letter for letter in text if letter not in letters]
+    if unknown:
+        raise FieldError(f"spelled has {unknown[0]!r}, which [letters] does not name")
+    return map("".join, product(*(letters[letter] for letter in text)))
+
+
+def _codes(
+    table: Any, letters: Mapping[str, tuple[str, ...]], examples: list[Example]
+) -> list[tuple[str, Code]]:
     fields = Fields(table)
-    said = fields.texts("said", 1)
+    spelled = [said for text in fields.texts("spelled") for said in _spelled(text, letters)]
+    said = (*fields.texts("said", 0 if spelled else 1), *spelled)
     code = Code(_normal(fields.text("meant")), _around(fields))
     examples += _examples(fields)
     fields.finish()

@@ -19,7 +19,10 @@ from pipeline.detect.normalize import NormalText, normalize
 from pipeline.detect.numbers import AMOUNT
 from pipeline.detect.pinyin import distance, signs
 from pipeline.detect.repeats import repeats
+from pipeline.detect.splits import splits
 
+#: What may follow a code name without being part of another word: 绿泡泡吧.
+_PARTICLES = frozenset("吧呢吗呗哈了的")
 _CACHED_LENGTH = 400
 _LONGEST_AMOUNT = 12
 
@@ -30,6 +33,7 @@ class Kind(StrEnum):
     CODE = "code"
     UNIT = "unit"
     INSERTED = "inserted"
+    SPLIT = "split"
     SOUND = "sound"
     REPEAT = "repeat"
     """Said twice, or haltingly: it may be no more than a stutter."""
@@ -97,12 +101,41 @@ def _changes(text: str, morphs: Morphs) -> list[Change]:
 
 def _codes(text: str, morphs: Morphs) -> Iterator[Found]:
     """Code names: 绿泡泡, 某宝, vx."""
-    for found in morphs.code_words.finditer(text):
+    at = 0
+    while (found := _code_at(text, at, morphs)) is not None:
+        later = _code_at(text, found.start + 1, morphs)
+        if later is not None and _goes_on(found, later):
+            found = _together(found, later)
+        yield found
+        at = found.end
+
+
+def _goes_on(found: Found, later: Found) -> bool:
+    """Whether a code name runs into the next one: 加v and v信, 佳薇 and 薇号."""
+    overlap = found.start < later.start < found.end < later.end
+    return overlap and later.end - later.start >= found.end - found.start
+
+
+def _together(found: Found, later: Found) -> Found:
+    """Both as one, what they mean in common said once; else the later one alone."""
+    for size in range(min(len(found.meant), len(later.meant)), 0, -1):
+        if found.meant.endswith(later.meant[:size]):
+            return Found(found.start, later.end, found.meant + later.meant[size:])
+    return later
+
+
+def _code_at(text: str, at: int, morphs: Morphs) -> Found | None:
+    """The first code name from there on that is meant as one."""
+    while (found := morphs.code_words.search(text, at)) is not None:
         start, end = found.span()
+        if not _stands_alone(text, start, end):
+            at = start + 1
+            continue
         for code in morphs.codes[found[0]]:
-            if _stands_alone(text, start, end) and _is_meant(code, text, start, end):
-                yield Found(start, end, code.meant)
-                break
+            if _is_meant(code, text, start, end):
+                return Found(start, end, code.meant)
+        at = end
+    return None
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
@@ -111,7 +144,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     last, after = text[end - 1], text[end : end + 1]
     if (_is_latin(before) and _is_latin(first)) or (_is_latin(last) and _is_latin(after)):
         return False
-    return not (after and words.ends_after(text, end))
+    return after in _PARTICLES or not (after and words.ends_after(text, end))
 
 
 def _is_latin(character: str) -> bool:
@@ -170,6 +203,7 @@ _FINDERS: tuple[tuple[Kind, Callable[[str, Morphs], Iterator[Found]]], ...] = (
     (Kind.CODE, _codes),
     (Kind.UNIT, _units),
     (Kind.INSERTED, inserted),
+    (Kind.SPLIT, splits),
     (Kind.SOUND, _sounds),
     (Kind.REPEAT, repeats),
 )

@@ -67,6 +67,20 @@ ANY_TEXT = (
         ("抗抗衰老", "抗衰老"),
         ("那个病字头里三个口", "那个癌"),
         ("小蓝帽的药片", "保健食品的药片"),
+        ("加 v x 领资料", "加微信领资料"),
+        ("加V信发你", "加微信发你"),
+        ("威 艾克斯 领资料", "微信领资料"),
+        ("加我微爱克斯", "加我微信"),
+        ("我的达不溜艾克斯", "我的微信"),
+        ("加我绿泡泡吧", "加我微信吧"),
+        ("加我徽信领券", "加我微信领券"),
+        ("想要的进君羊", "想要的进群"),
+        ("扫这个二维石马", "扫这个二维码"),
+        ("月中瘤也能消", "肿瘤也能消"),
+        ("米唐尿病的人", "糖尿病的人"),
+        ("那就车专账给我", "那就转账给我"),
+        ("礻去斑的", "祛斑的"),
+        ("病字头下面三个口一个山的", "癌的"),
     ],
 )
 def test_evasive_wording_is_restored(text: str, restored: str) -> None:
@@ -99,6 +113,19 @@ def test_evasive_wording_is_restored(text: str, restored: str) -> None:
         "建材市场什么价我不知道",
         "夜里能看见三十米",
         "二百个那个走采购",
+        "弓长张的张立早章的章",
+        "木子李口天吴双木林",
+        "减肥月半就瘦了十斤",
+        "肝火火气都大",
+        "镜花水月中看不中用",
+        "私人言论不代表平台",
+        "成本人介绍过了",
+        "艾克斯光检查一下",
+        "小v领显得脖子长",
+        "v字领的毛衣",
+        "安徽信息学院",
+        "君羊肉馆开了十年",
+        "力口不大",
     ],
 )
 def test_plain_speech_stays_as_it_is(text: str) -> None:
@@ -121,6 +148,7 @@ def test_every_example_of_the_data_holds(example: Any) -> None:
         ("尿酸,尿 什么 酸", "尿什么酸", "尿 什么 酸", "尿酸", Kind.INSERTED),
         ("红包发我薇 信", "薇信", "薇 信", "微信", Kind.SOUND),
         ("细细纹纹都淡了", "细细纹纹", "细细纹纹", "细纹", Kind.REPEAT),
+        ("月 中瘤", "月中瘤", "月 中瘤", "肿瘤", Kind.SPLIT),
     ],
 )
 def test_a_change_says_what_was_said_and_what_it_means(
@@ -203,6 +231,8 @@ def test_what_is_not_evasive_is_the_normal_form(text: str) -> None:
         (lambda table: table["code"][0].update(restore=["一"]), "is not a pair"),
         (lambda table: table["code"][0].update(said=["。"]), "'。' is never matched"),
         (lambda table: table.update(codes=[]), "codes is unknown"),
+        (lambda table: table["code"][0].update(spelled=["vq"]), "spelled has 'q', which"),
+        (lambda table: table["parts"].update(码=[]), "码 needs at least 1"),
     ],
 )
 def test_a_slip_in_the_data_is_named(change: Any, message: str) -> None:
@@ -218,3 +248,44 @@ def test_morphs_are_equal_to_themselves_only() -> None:
     other: Morphs = read_morphs(TABLE)
     assert other != MORPHS
     assert other == other  # noqa: PLR0124  # that is the promise
+
+
+PLAIN = sorted(
+    text
+    for file in resource("models", "asr_demo", "text", "areas").glob("*.toml")
+    for text in tomllib.loads(file.read_text(encoding="utf-8"))["lines"]
+)
+#: What characters are taken apart into, and letters are called.
+PIECES = sorted(
+    {said for name in ("parts", "letters") for list_ in TABLE[name].values() for said in list_}
+)
+
+
+def test_plain_talk_has_no_split_words() -> None:
+    """Not one in all plain lines of the corpus of the speech model."""
+    assert len(PLAIN) > 1000
+    found = [c for text in PLAIN for c in changes_of(text, MORPHS) if c.kind is Kind.SPLIT]
+    assert found == []
+
+
+@given(st.sampled_from(PLAIN), st.sampled_from(PIECES), st.integers(0, 40))
+def test_pieces_alone_mean_nothing(text: str, piece: str, at: int) -> None:
+    """A part of a character or the name of a letter within plain talk makes no split word of what
+    is not listed: what is read is a listed word, and was there in parts."""
+    said = text[:at] + piece + text[at:]
+    for change in changes_of(said, MORPHS):
+        if change.kind is Kind.SPLIT:
+            assert change.meant in MORPHS.words
+            assert change.said in MORPHS.splits
+            assert piece in change.said
+
+
+@given(st.sampled_from(sorted(MORPHS.splits)))
+def test_a_word_in_parts_is_read_and_leads_back(said: str) -> None:
+    """Between words that do not touch it, every way to take a word apart is understood."""
+    text = f"。{said}。"
+    changes = changes_of(text, MORPHS)
+    meant = MORPHS.splits[said].meant
+    if any(change.kind is Kind.SPLIT for change in changes):
+        assert reading_of(text, MORPHS).text == meant
+        assert text[changes[0].start : changes[0].end] == said
