@@ -80,6 +80,8 @@ class Books:
     cases: Sequence[FiledCase] = ()
     filed: Mapping[str, str] = field(default_factory=dict)
     """The case of every finding that has one, by the finding's id."""
+    announced: frozenset[str] = frozenset()
+    """Cases that the bus told of."""
     broken_clips: frozenset[str] = frozenset()
     """Addresses of clips that are not there or not what was stored."""
     played_ms: int | None = None
@@ -169,7 +171,7 @@ def _findings(books: Books) -> Iterator[Entry]:
 
 
 def _cases(books: Books) -> Iterator[Entry]:
-    """Every raised finding is in a case that exists, and no pitch has two cases."""
+    """Every raised finding is in a case, and every case was announced."""
     known = {case.id for case in books.cases}
     for key, finding in books.findings:
         if finding.verdict is Verdict.PASS or finding.shadow:
@@ -177,8 +179,14 @@ def _cases(books: Books) -> Iterator[Entry]:
         if books.filed.get(finding_id(key, finding)) not in known:
             yield Entry(Wrong.LOST, f"finding {_told(finding)} of {_name(key)} is in no case")
     for case in books.cases:
+        if case.id not in books.announced:
+            yield Entry(Wrong.LOST, f"case {case.id} was opened and never announced")
         if books.filed.get(case.opener_id) != case.id:
             yield Entry(Wrong.UNTRUE, f"case {case.id} does not hold the finding that opened it")
+
+
+def _pitches(books: Books) -> Iterator[Entry]:
+    """No pitch has two cases."""
     for one, other in combinations(books.cases, 2):
         alike = (one.opener.category, one.opener.subtype) == (
             other.opener.category,
@@ -229,6 +237,7 @@ _CHECKS: tuple[Callable[[Books], Iterator[Entry]], ...] = (
     _overlaps,
     _findings,
     _cases,
+    _pitches,
     _ledger,
     _on_the_air,
     _clips,

@@ -12,11 +12,12 @@ from typing import Any
 import redis
 
 from pipeline.bus import Bus
+from pipeline.codec import decode
 from pipeline.errors import BusError
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings, as_environment
 from pipeline.store import Store
-from pipeline.streams import SEGMENTS, TRANSCRIPTS, Backlog, Stream
+from pipeline.streams import CASES, SEGMENTS, TRANSCRIPTS, Backlog, Stream
 from tests.chaos import roles
 from tests.chaos.air import Air, on_the_air
 from tests.chaos.reading import Ledgers
@@ -110,6 +111,12 @@ class Installation:
             return max(one.oldest_age_s for one in self.backlog())
         except BusError:
             return float("inf")
+
+    def announced(self) -> set[str]:
+        """Cases that the bus still tells of."""
+        entries: list[Any] = self.client.xrange(CASES.key()) or []
+        payloads = (next(iter(fields.values())) for _, fields in entries)
+        return {decode(CASES.record, payload).case for payload in payloads}
 
     def held_by(self, role: Role) -> int:
         """Messages that a worker has in hand."""

@@ -91,12 +91,13 @@ class Ledgers:
         """Segments of these broadcasts (of this time) that are not judged, given up nor shed."""
         return sum(len(open_work(books, before)) for books in map(self._records, names))
 
-    def books(self, broadcast: str, played_ms: int | None) -> Books:
+    def books(self, broadcast: str, played_ms: int | None, announced: frozenset[str]) -> Books:
         """Everything of a broadcast, with what the detector finds in it now."""
         books = self._records(broadcast)
         return replace(
             books,
             played_ms=played_ms,
+            announced=announced,
             expected=expected_findings(books, self._detector),
             broken_clips=frozenset(
                 item.clip_uri for item in books.segments if not _clip_is_whole(item)

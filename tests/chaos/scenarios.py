@@ -185,6 +185,7 @@ def poison_clips(stage: Stage) -> None:
 def messages_again(stage: Stage) -> None:
     """What was said so far is published once more, in another order."""
     here = stage.here
+    time.sleep(10)  # so that something was said
     said = here.ledgers.transcribed(list(stage.broadcasts))
     order = random.Random(11)
     for _ in range(2):
@@ -275,6 +276,7 @@ def flush(stage: Stage) -> None:
     for name in SHARING:
         stage.build_up(name)
     lost = sum(backlog.total for backlog in here.backlog())
+    stage.hear_announcements()  # whoever waits for cases has heard of them
     here.client.flushall()
     for roles in here.workers.values():
         for role in roles:

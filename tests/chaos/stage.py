@@ -72,6 +72,7 @@ class Stage:
     """All of them, and whether they ended by themselves."""
     recovery_s: float | None = None
     """From the last fault's end; None while it has not recovered."""
+    _announced: set[str] = field(default_factory=set)
     _over: tuple[dt.datetime, float] | None = None
 
     def listen(self, room: str, extra: dict[str, str] | None = None) -> str:
@@ -159,13 +160,18 @@ class Stage:
             left = [f"{b.lag}+{b.pending}" for b in self.here.backlog()]
             self.wrong.append(f"{error}; lag+pending of asr, detect: {', '.join(left)}")
 
+    def hear_announcements(self) -> None:
+        """Take note of the cases that the bus tells of, before it forgets them."""
+        self._announced |= self.here.announced()
+
     def balance(self) -> list[Books]:
         """Read the books of every broadcast of this scenario; what is wrong is noted."""
-        ledgers = self.here.ledgers
+        self.hear_announcements()
+        ledgers, announced = self.here.ledgers, frozenset(self._announced)
         found = []
         for name, complete in self.broadcasts.items():
             played_ms = self.here.air.played_ms(name) if complete else None
-            found.append(ledgers.books(name, played_ms))
+            found.append(ledgers.books(name, played_ms, announced))
         dead = sum(len(books.dead_segments | books.dead_transcripts) for books in found)
         self.dead_letters = max(self.dead_letters, dead)
         return found

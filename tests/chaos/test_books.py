@@ -79,6 +79,7 @@ BALANCED = Books(
         FiledCase("c2", OTHER, finding_id(KEYS[1], OTHER)),
     ),
     filed={finding_id(KEYS[0], PRICE): "c1", finding_id(KEYS[1], OTHER): "c2"},
+    announced=frozenset({"c1", "c2"}),
     played_ms=4200,
 )
 
@@ -162,6 +163,12 @@ def test_a_segment_that_was_shed_has_its_end() -> None:
         ),
         pytest.param(
             lambda b: {"cases": b.cases[:1]}, Wrong.LOST, "is in no case", id="case-missing"
+        ),
+        pytest.param(
+            lambda _: {"announced": frozenset({"c2"})},
+            Wrong.LOST,
+            "case c1 was opened and never announced",
+            id="case-not-announced",
         ),
         pytest.param(
             lambda b: {
