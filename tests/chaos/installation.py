@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -90,6 +92,12 @@ class Installation:
         """Start a process of a role; `extra` goes into its environment."""
         environment = as_environment(self.settings) | {"OMP_NUM_THREADS": "1"} | dict(extra or {})
         return roles.start(name, list(arguments), environment, self.folder / f"{name}.log")
+
+    def call(self, *words: str) -> None:
+        """Call `tingbo WORDS`, which must succeed."""
+        environment = as_environment(self.settings)
+        command = [sys.executable, "-m", "pipeline", *words]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
 
     def start_worker(self, name: str, extra: Mapping[str, str] | None = None) -> None:
         """Start the worker of a role, in place of those that are gone."""

@@ -33,6 +33,7 @@ from pipeline.store.schema import (
     case_findings,
     cases,
     findings,
+    rooms,
     segments,
     stretches,
     transcripts,
@@ -65,6 +66,12 @@ class Ledgers:
         with self._connected() as connection:
             rows = connection.execute(sa.select(broadcasts.c.id, broadcasts.c.room))
             return {row.id: row.room for row in rows}
+
+    def holders(self) -> set[int]:
+        """Numbers of the processes that hold rooms of the list."""
+        with self._connected() as connection:
+            held = connection.scalars(sa.select(rooms.c.holder).where(rooms.c.holder.is_not(None)))
+            return {int(holder.split(":")[1]) for holder in held}
 
     def latest_judged(self) -> dict[str, dt.datetime]:
         """By room, the wall time at which the latest segment ended that was judged.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 from pipeline.orphans import Orphans
 from pipeline.records import TranscriptMessage
-from pipeline.settings import as_environment
 from pipeline.store import Store
 from pipeline.streams import SEGMENTS, TRANSCRIPTS
 from tests.chaos.installation import SHARING, Installation
+from tests.chaos.monitored import kill_ingester, share_rooms
 from tests.chaos.servers import wait_for
 from tests.chaos.stage import Scenario, Stage
 
@@ -173,12 +171,7 @@ def poison_clips(stage: Stage) -> None:
     stage.check("with dead letters")
     for path, data in whole.items():
         path.write_bytes(data)
-    subprocess.run(
-        [sys.executable, "-m", "pipeline", "deadletters", "replay", "--all"],
-        env=as_environment(here.settings),
-        check=True,
-        capture_output=True,
-    )
+    here.call("deadletters", "replay", "--all")
     stage.drain()
 
 
@@ -300,6 +293,7 @@ def _faketime() -> Path | None:
 
 SCENARIOS = (
     Scenario("kill-ingest", kill_ingest),
+    Scenario("kill-ingester", kill_ingester, begin=share_rooms),
     Scenario("kill-asr", partial(kill_workers, "asr")),
     Scenario("kill-detect", partial(kill_workers, "detect")),
     Scenario("kill-redis", kill_redis),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ class Scenario:
     inject: Callable[[Stage], None]
     dead_letters: int = 0
     """How many are meant to be there before they are mended."""
+    begin: Callable[[Stage], None] = lambda stage: stage.steady()
+    """Brings the rooms on the air, and waits until they are heard."""
     impossible: Callable[[Installation], str | None] = lambda _: None
     """Why it cannot be done here; None where it can."""
 
@@ -68,8 +71,10 @@ class Stage:
     """Seen, also when they were mended afterwards."""
     ingests: dict[str, Role] = field(default_factory=dict)
     """By the broadcast they listen to."""
-    broadcasts: dict[str, bool] = field(default_factory=dict)
-    """All of them, and whether they ended by themselves."""
+    ingesters: list[Role] = field(default_factory=list)
+    """Those that share the monitored rooms."""
+    broadcasts: dict[str, str | None] = field(default_factory=dict)
+    """All of them, and the room on the air that they are as long as; None after a kill."""
     recovery_s: float | None = None
     """From the last fault's end; None while it has not recovered."""
     _announced: set[str] = field(default_factory=set)
@@ -83,13 +88,13 @@ class Stage:
         self.ingests[name] = self.here.start(
             "ingest", *arguments, "--window-ms", window, extra=extra
         )
-        self.broadcasts[name] = True
+        self.broadcasts[name] = name
         return name
 
     def kill_ingest(self, broadcast: str) -> None:
         """Kill who listens; what it had not delivered is nobody's."""
         self.ingests.pop(broadcast).kill()
-        self.broadcasts[broadcast] = False
+        self.broadcasts[broadcast] = None
 
     def fault(self, text: str) -> None:
         """Note a fault."""
@@ -102,10 +107,13 @@ class Stage:
 
     def steady(self) -> None:
         """Wait until every room is heard from end to end."""
-        begun = dt.datetime.now(dt.UTC)
         for room in self.rooms:
             self.listen(room)
-        rooms = list(self.rooms)
+        self.heard_everywhere()
+
+    def heard_everywhere(self) -> None:
+        """Wait until what is said from now on is judged in every room."""
+        begun, rooms = dt.datetime.now(dt.UTC), list(self.rooms)
         wait_for(lambda: self.here.judged_since(begun, rooms), "all rooms heard", _STEADY_S, 0.2)
 
     def build_up(self, name: str, seconds: float = 4.0) -> None:
@@ -137,13 +145,28 @@ class Stage:
         """Stop to listen; what was said is delivered before a listener ends."""
         for broadcast in list(self.ingests):
             self.end_room(broadcast)
+        if self.ingesters:
+            self.end_ingesters()
 
     def end_room(self, broadcast: str) -> None:
         """Stop to listen to one of them."""
         complaint = self.ingests.pop(broadcast).stop()
         if complaint:
             self.wrong.append(complaint)
-            self.broadcasts[broadcast] = False
+            self.broadcasts[broadcast] = None
+
+    def end_ingesters(self) -> None:
+        """Stop those that share the monitored rooms, and find the broadcasts they made."""
+        for role in self.ingesters:
+            complaint = role.stop()
+            if complaint:
+                self.wrong.append(complaint)
+        self.ingesters.clear()
+        made = self.here.ledgers.broadcasts()
+        times = Counter(made.values())
+        for broadcast, room in made.items():
+            if room in self.rooms and broadcast not in self.broadcasts:
+                self.broadcasts[broadcast] = room if times[room] == 1 else None
 
     def drain(self) -> None:
         """Wait until nothing is left to do."""
@@ -169,8 +192,8 @@ class Stage:
         self.hear_announcements()
         ledgers, announced = self.here.ledgers, frozenset(self._announced)
         found = []
-        for name, complete in self.broadcasts.items():
-            played_ms = self.here.air.played_ms(name) if complete else None
+        for name, room in self.broadcasts.items():
+            played_ms = self.here.air.played_ms(room) if room else None
             found.append(ledgers.books(name, played_ms, announced))
         dead = sum(len(books.dead_segments | books.dead_transcripts) for books in found)
         self.dead_letters = max(self.dead_letters, dead)
@@ -190,7 +213,7 @@ def play(here: Installation, scenario: Scenario, database: str, rooms: int) -> O
     began = time.monotonic()
     stage = Stage(here, scenario.name, tuple(f"room{number}" for number in range(1, rooms + 1)))
     try:
-        stage.steady()
+        scenario.begin(stage)
         scenario.inject(stage)
         if stage.recovery_s is None:
             stage.recover()
