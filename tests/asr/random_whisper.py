@@ -45,6 +45,10 @@ class Shape:
     """Samples a frame; the encoder makes one position of two frames."""
     decoder_positions: int = 448
     mels: int = 80
+    decoder_layers: int = 0
+    """0: as many as the encoder has."""
+    cantonese: bool = False
+    """Whether the vocabulary has the hundredth language, as since large-v3."""
 
     @property
     def encoder_positions(self) -> int:
@@ -62,6 +66,7 @@ SHAPES = {
     "tiny": Shape(384, 6, 4, True),
     "base": Shape(512, 8, 6, True),
     "small": Shape(768, 12, 12, True),
+    "large-v3-turbo": Shape(1280, 20, 32, True, mels=128, decoder_layers=4, cantonese=True),
 }
 
 
@@ -75,9 +80,10 @@ def write_random_whisper(
     tokens; without it goes on to its limit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = _multilingual_tokens() if shape.multilingual else _demo_tokens()
+    tokens = _multilingual_tokens(shape) if shape.multilingual else _demo_tokens()
     rng = np.random.default_rng(1)
-    spec = WhisperSpec(shape.layers, shape.heads, shape.layers, shape.heads)
+    depth = shape.decoder_layers or shape.layers
+    spec = WhisperSpec(shape.layers, shape.heads, depth, shape.heads)
     _fill_encoder(spec.encoder, shape, rng)
     _fill_decoder(spec.decoder, shape, len(tokens), rng)
     if favoured:
@@ -91,7 +97,7 @@ def write_random_whisper(
     spec.config.suppress_ids_begin = []
     spec.config.lang_ids = [i for i, token in enumerate(tokens) if _is_language(token)]
     heads = range(shape.heads)
-    spec.config.alignment_heads = [(shape.layers - 1, head) for head in heads]
+    spec.config.alignment_heads = [(depth - 1, head) for head in heads]
     spec.validate()
     spec.optimize(quantization="int8")
     spec.save(str(folder))
@@ -122,15 +128,15 @@ def _demo_tokens() -> list[str]:
     return [*characters, *start, *_SPECIALS, *_timestamps(10)]
 
 
-def _multilingual_tokens() -> list[str]:
-    """51,865 entries as in Whisper: byte-level text, then specials with 99 languages."""
+def _multilingual_tokens(shape: Shape) -> list[str]:
+    """51,865 entries as in Whisper: byte-level text, then specials with 99 or 100 languages."""
     level = ByteLevel(add_prefix_space=False)
     text = sorted(ByteLevel.alphabet())
     for code in (*range(0x4E00, 0xA000), *range(0x20000, 0x2A000)):
         text.append(level.pre_tokenize_str(chr(code))[0][0])
     # CTranslate2 takes a model for multilingual when its vocabulary has the empty token.
     text = [*text[:50_256], ""]
-    languages = [f"<|{code}|>" for code in _LANGUAGE_CODES if code != "yue"]
+    languages = [f"<|{code}|>" for code in _LANGUAGE_CODES if shape.cantonese or code != "yue"]
     start = ["<|endoftext|>", "<|startoftranscript|>"]
     return [*text, *start, *languages, *_SPECIALS, *_timestamps(30)]
 

@@ -2,6 +2,7 @@
 
     python -m tests.bench            all of them
     python -m tests.bench ingest     bench_ingest.py alone
+    python -m tests.bench asr_shapes one of those that take long: only when it is named
 
 Each runs in a process of its own, so that memory and caches of one do not count for the next.
 """
@@ -22,19 +23,24 @@ from tests.bench.figures import Figure, parse
 
 HERE = Path(__file__).resolve().parent
 
+#: Benches that take many minutes.
+LONG = ("asr_shapes",)
+
 
 def names(wanted: list[str]) -> list[str]:
     """Names of the benches to run, without `bench_` and `.py`."""
     found = sorted(file.stem.removeprefix("bench_") for file in HERE.glob("bench_*.py"))
-    unknown = sorted(set(wanted) - set(found))
+    unknown = sorted(set(wanted) - set(found) - set(LONG))
     if unknown:
-        sys.exit(f"There is no bench named {', '.join(unknown)}; there are {', '.join(found)}.")
+        known = ", ".join((*found, *LONG))
+        sys.exit(f"There is no bench named {', '.join(unknown)}; there are {known}.")
     return wanted or found
 
 
 def run(name: str) -> tuple[list[Figure], int]:
     """Figures of one bench and its exit status; its other output is passed on."""
-    command = [sys.executable, "-m", f"tests.bench.bench_{name}"]
+    module = name if name in LONG else f"bench_{name}"
+    command = [sys.executable, "-m", f"tests.bench.{module}"]
     figures = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, encoding="utf-8", cwd=HERE.parent.parent
