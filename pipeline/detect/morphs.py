@@ -288,7 +288,8 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(set(words), key=lambda word: (-len(word), word))
-    return re.compile("|".join(map(re.escape, longest_first)))
+    # Of no words: what never matches.
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _places(text: str, word: str, start: int, end: int) -> Iterable[int]:

@@ -243,6 +243,15 @@ def test_a_slip_in_the_data_is_named(change: Any, message: str) -> None:
         read_morphs(table)
 
 
+def test_parts_and_letters_may_be_left_out() -> None:
+    """A pack of one's own needs neither; then nothing is read in parts."""
+    table = copy.deepcopy(TABLE)
+    table["code"] = [code for code in table["code"] if "spelled" not in code]
+    del table["parts"], table["letters"]
+    morphs = read_morphs(table)
+    assert reading_of("月中瘤加绿泡泡", morphs).text == "月中瘤加微信"
+
+
 def test_morphs_are_equal_to_themselves_only() -> None:
     """Two packs with the same content do not share what was remembered for one of them."""
     other: Morphs = read_morphs(TABLE)
