@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 
+from pipeline.cli import app
 from pipeline.settings import Settings, read_settings
 from tests.conftest import absent
 
@@ -263,3 +265,18 @@ def test_budgets_choose_pods_that_exist() -> None:
             labels = found[name]["spec"]["template"]["metadata"]["labels"]
             wanted = one["spec"]["selector"]["matchLabels"]
             assert wanted.items() <= labels.items(), name
+
+
+# --- both
+
+
+@pytest.mark.parametrize(
+    ("where", "words"), [*command_lines()], ids=[where for where, _ in command_lines()]
+)
+def test_what_is_started_is_a_command(where: str, words: list[str]) -> None:
+    """Role and options are those of the program."""
+    command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]  # a group
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, where
+    # YAML makes numbers of unquoted ones.
+    assert all(isinstance(word, str) for word in words), where
