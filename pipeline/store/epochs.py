@@ -51,8 +51,11 @@ class _Open:
     id: str
     started_at: dt.datetime
     epoch: int
+    accounted_ms: int
+    """Up to where its ledger goes; a holder that was killed may have begun beyond that."""
     end_ms: int
     away_ms: int
+    """How long ago it stood there."""
 
 
 class Epochs:
@@ -139,13 +142,15 @@ def _open_broadcast(
     latest = sa.select(epochs).where(mine).order_by(epochs.c.epoch.desc()).limit(1)
     last = connection.execute(latest).one()
     if before is not None and before.broadcast == row.id:
-        return _Open(row.id, row.started_at, last.epoch, before.end_ms, before.away_ms)
-    end_ms, away_ms = _position(connection, last, now)
-    return _Open(row.id, row.started_at, last.epoch, end_ms, away_ms)
+        end_ms, away_ms = before.end_ms, before.away_ms
+        return _Open(row.id, row.started_at, last.epoch, end_ms, end_ms, away_ms)
+    return _Open(row.id, row.started_at, last.epoch, *_position(connection, last, now))
 
 
-def _position(connection: sa.Connection, last: sa.Row[Any], now: dt.datetime) -> tuple[int, int]:
-    """Up to where a broadcast is accounted for, and how long ago that was, both in ms.
+def _position(
+    connection: sa.Connection, last: sa.Row[Any], now: dt.datetime
+) -> tuple[int, int, int]:
+    """Up to where a broadcast is accounted for, up to where it came, and how long ago, all in ms.
 
     Live sound comes as fast as time passes: what was accounted for since the last connection began
     took as long as it is.
@@ -154,11 +159,12 @@ def _position(connection: sa.Connection, last: sa.Row[Any], now: dt.datetime) ->
     entered = connection.scalar(sa.select(sa.func.max(stretches.c.end_ms)).where(of_it))
     end_ms = max(entered or 0, last.start_ms)
     passed_ms = int((now - last.at).total_seconds() * 1000)
-    return end_ms, max(0, passed_ms - (end_ms - last.start_ms))
+    return entered or 0, end_ms, max(0, passed_ms - (end_ms - last.start_ms))
 
 
 def _continue(connection: sa.Connection, last: _Open, now: dt.datetime) -> Epoch:
-    epoch = Epoch(last.id, last.epoch + 1, last.end_ms + last.away_ms, last.end_ms)
+    start_ms = last.end_ms + last.away_ms
+    epoch = Epoch(last.id, last.epoch + 1, start_ms, last.accounted_ms)
     _write(connection, epoch, now)
     return epoch
 
