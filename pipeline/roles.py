@@ -28,7 +28,7 @@ from pipeline.ingest.ingester import Ingester
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.room import RoomOptions
-from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets, utc_now
+from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
 from pipeline.janitor import Janitor
 from pipeline.metrics import Metrics
 from pipeline.processes import Ready, stop_with_stdin, stoppable
@@ -130,11 +130,11 @@ def run_push(settings: Settings, window_ms: int, *, watch_stdin: bool = False) -
     with _means(settings, "push", watch_stdin=watch_stdin) as means:
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
         outlets = Outlets(means.store, means.bus, clips, means.metrics)
-        options = IngestOptions.of(settings, window_ms)
+        options = RoomOptions(IngestOptions.of(settings, window_ms), settings.broadcast_pause_s)
         listen = Listen(settings.push_host, settings.push_port, MAX_CHUNK_BYTES + SEQ_BYTES)
         with (
             Outbox(means.metrics) as outbox,
-            Intake(outlets, outbox, options, means.stop, utc_now) as intake,
+            Intake(outlets, outbox, options, means.stop, consumer_name()) as intake,
         ):
             server = PushServer(intake, means.store.push, means.metrics)
             serve(

@@ -5,25 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import queue
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 
-from pipeline.errors import BusError, ClipStoreError, StoreError, TingboError
-from pipeline.ingest.listening import (
-    REASON_BROKEN_OFF,
-    REASON_RECONNECTED,
-    IngestOptions,
-    Listening,
-)
+from pipeline.errors import StoreError, TingboError
+from pipeline.ingest.listening import REASON_RECONNECTED, Listening, Sound
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.pushed import Pipe, PushFormat, PushStream, open_pushed
 from pipeline.ingest.recorder import Outlets, Recorder
+from pipeline.ingest.room import RoomOptions
+from pipeline.records import AudioChunk, Gap, samples_to_ms
 from pipeline.store import RoomState
+from pipeline.store.epochs import Before, Epoch
+from pipeline.store.rooms import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +33,7 @@ _MAX_WAITING = 4
 #: Ids of streams of a room that are remembered as over.
 _REMEMBERED = 32
 _RETRY_S = 2.0
+_BEIJING = dt.timezone(dt.timedelta(hours=8))
 
 
 class Taken(Enum):
@@ -87,24 +87,25 @@ class Intake:
     """The pushed rooms of a process. Threads may share it; `offer` never waits.
 
     A room's streams follow each other in one broadcast, each as an epoch, until none has come for
-    `options.give_up_s`. Use it as a context manager: leaving it ends all streams and keeps what
-    was heard.
+    `options.pause_s` or a new day begins; also over a restart, or in another process. Use it as a
+    context manager: leaving it ends all streams and keeps what was heard.
     """
 
     def __init__(
         self,
         outlets: Outlets,
         outbox: Outbox,
-        options: IngestOptions,
+        options: RoomOptions,
         stop: threading.Event,
-        now: Callable[[], dt.datetime],
+        holder: str,
         resume_s: float = RESUME_S,
     ) -> None:
+        """`holder` is a name that no other process has."""
         self._outlets = outlets
         self._outbox = outbox
         self._options = options
         self._stop = stop
-        self._now = now
+        self._holder = holder
         self._resume_s = resume_s
         self._rooms: dict[str, _Room] = {}
         self._threads: set[threading.Thread] = set()
@@ -186,34 +187,26 @@ class Intake:
         thread.start()
 
     def _listen(self, name: str, room: _Room) -> None:
-        """One broadcast: stream after stream, until none comes any more."""
-        stream = room.waiting.get()
-        started_at = self._now()
-        broadcast = f"{name}-{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        store = self._outlets.store
-        if not self._stored(lambda: store.add_broadcast(name, broadcast, started_at)):
-            return
-        recorder = Recorder(self._outlets, name, broadcast, self._outbox)
-        listening = Listening(
-            recorder, self._outlets.metrics, self._options, threading.Event(), self._now, None
-        )
-        following: PushStream | None = stream
+        """Stream after stream, until none comes for so long that the broadcast has ended."""
+        broadcast = _Broadcast(name, self._holder, self._outlets, self._outbox, self._options)
+        following: PushStream | None = room.waiting.get()
         while following is not None:
             stream = following
             self._tell(name, RoomState.LIVE, "")
-            self._hear(name, listening, stream)
-            self._tell(
-                name, RoomState.FAILING if stream.failure else RoomState.OFFLINE, stream.failure
-            )
+            self._hear(broadcast, stream)
+            stream.over = True
+            state = RoomState.FAILING if stream.failure else RoomState.OFFLINE
+            self._tell(name, state, stream.failure)
             following = self._following(name, room)
-            self._account(recorder, stream, following)
-        self._outbox.put(0, lambda: store.push.end_broadcast(broadcast, self._now()))
+        if not self._stop.is_set():  # after a restart it goes on
+            broadcast.end()
 
-    def _hear(self, name: str, listening: Listening, stream: PushStream) -> None:
+    def _hear(self, broadcast: _Broadcast, stream: PushStream) -> None:
+        name = broadcast.room
         try:
-            sound = open_pushed(name, stream, self._options.source)
+            sound = open_pushed(name, stream, self._options.ingest.source)
             try:
-                listening.listen(sound)
+                broadcast.hear(sound, stream, self._stop)
             finally:
                 sound.close()
             failure = sound.failure
@@ -222,11 +215,10 @@ class Intake:
         if failure is not None:
             log.warning("Stream %r of room %s: %s", stream.id, name, failure)
             stream.failure = str(failure)
-        stream.over = True
 
     def _following(self, name: str, room: _Room) -> PushStream | None:
         """The next stream of the broadcast; None when none came in time."""
-        deadline = time.monotonic() + self._options.give_up_s
+        deadline = time.monotonic() + self._options.pause_s
         while not self._stop.is_set() and time.monotonic() < deadline:
             try:
                 return room.waiting.get(timeout=0.2)
@@ -235,35 +227,12 @@ class Intake:
         with self._lock:
             if not room.waiting.empty():
                 return room.waiting.get_nowait()
-            del self._rooms[name]  # what comes from now on begins another broadcast
+            del self._rooms[name]  # what comes from now on begins another thread
             return None
 
-    @staticmethod
-    def _account(recorder: Recorder, before: PushStream, following: PushStream | None) -> None:
-        """Enter what passed after a stream that did not end as lost, and begin the next epoch."""
-        until = following.began_at if following else time.monotonic()
-        lost_ms = 0 if before.ended else max(0, int((until - before.last_at) * 1000))
-        if following is not None:
-            recorder.begin_epoch(lost_ms, REASON_RECONNECTED)
-        elif lost_ms:
-            recorder.begin_epoch(lost_ms, REASON_BROKEN_OFF)
-        recorder.flush()
-
     def _tell(self, room: str, state: RoomState, reason: str) -> None:
-        push, now = self._outlets.store.push, self._now()
+        push, now = self._outlets.store.push, utc_now()
         self._outbox.put(0, lambda: push.tell(room, state, reason, now))
-
-    def _stored(self, write: Callable[[], None]) -> bool:
-        """Write until it succeeds; what comes waits meanwhile. False when told to stop."""
-        while True:
-            try:
-                write()
-            except (StoreError, BusError, ClipStoreError) as error:
-                log.warning("A pushed room waits: %s", error)
-                if self._stop.wait(_RETRY_S):
-                    return False
-            else:
-                return True
 
 
 def _refusal(stream: PushStream, chunk: Chunk) -> Answer | None:
@@ -279,3 +248,96 @@ def _refusal(stream: PushStream, chunk: Chunk) -> Answer | None:
     if chunk.format != stream.format:
         return Answer(Taken.UNUSABLE, stream.next, "its format is not that of the stream")
     return None
+
+
+class _Broadcast:
+    """What a room says, written down over its streams."""
+
+    def __init__(
+        self, room: str, holder: str, outlets: Outlets, outbox: Outbox, options: RoomOptions
+    ) -> None:
+        self.room = room
+        self._holder = holder
+        self._outlets = outlets
+        self._outbox = outbox
+        self._options = options
+        self._id = ""
+        self._recorder: Recorder | None = None
+        self._before: PushStream | None = None
+        self._stop = threading.Event()
+
+    def hear(self, sound: Sound, stream: PushStream, stop: threading.Event) -> None:
+        """Record a stream to its end; a new day begins another broadcast in the midst of it."""
+        items = sound.read()
+        first = next(items, None)
+        while first is not None:
+            epoch = self._claimed(stream, stop)
+            if epoch is None:
+                return
+            recorder = self._taken_up(epoch, first)
+            rest: list[AudioChunk | Gap] = []
+            listening = Listening(
+                recorder,
+                self._outlets.metrics,
+                self._options.ingest,
+                self._stop,
+                utc_now,
+                None,
+            )
+            listening.hear(chain([first], _of_one_day(items, rest)), sound.info)
+            self._before = stream
+            first = rest[0] if rest else None
+
+    def end(self) -> None:
+        """Note that nothing more comes; another process may have gone on with it."""
+        if self._recorder is not None:
+            store, name, epoch = self._outlets.store, self._id, self._recorder.epoch
+            self._outbox.put(0, lambda: store.push.end_broadcast(name, epoch, utc_now()))
+
+    def _claimed(self, stream: PushStream, stop: threading.Event) -> Epoch | None:
+        """The next epoch, tried for until the records answer: what comes waits meanwhile.
+
+        None when told to stop before that, and for a room that is not monitored any more.
+        """
+        store = self._outlets.store
+        while True:
+            try:
+                store.push.claim(self.room, self._holder)
+                return store.epochs.begin(
+                    self.room, self._holder, self._options.pause_s, self._last(stream)
+                )
+            except StoreError as error:
+                log.warning("Room %s waits: %s", self.room, error)
+                if stop.wait(_RETRY_S):
+                    return None
+
+    def _last(self, stream: PushStream) -> Before | None:
+        """Where this process left the broadcast, and how long nothing came since."""
+        before = self._before
+        if self._recorder is None or before is None:
+            return None
+        away_s = 0.0 if before.ended or before is stream else stream.began_at - before.last_at
+        return Before(self._id, self._recorder.end_ms, max(0, int(away_s * 1000)))
+
+    def _taken_up(self, epoch: Epoch, first: AudioChunk | Gap) -> Recorder:
+        if self._recorder is None or self._id != epoch.broadcast:
+            self._id = epoch.broadcast
+            self._recorder = Recorder(self._outlets, self.room, epoch.broadcast, self._outbox)
+        entry = self._outlets.store.push.entry(self.room)
+        if entry is not None:
+            self._recorder.language, self._recorder.priority = entry.language, entry.priority
+        position_ms = samples_to_ms(first.start_sample)
+        self._recorder.take_up(epoch, position_ms, REASON_RECONNECTED)
+        return self._recorder
+
+
+def _of_one_day(
+    items: Iterator[AudioChunk | Gap], rest: list[AudioChunk | Gap]
+) -> Iterator[AudioChunk | Gap]:
+    """The sound of this day in Beijing; what comes first on another one is put into `rest`."""
+    today = utc_now().astimezone(_BEIJING).date()
+    for item in items:
+        if utc_now().astimezone(_BEIJING).date() != today:
+            rest.append(item)
+            return
+        yield item

@@ -9,9 +9,9 @@ import secrets
 import sqlalchemy as sa
 
 from pipeline.store.database import Database
-from pipeline.store.rooms import RoomState
+from pipeline.store.rooms import RoomEntry, RoomState, entry_of
 from pipeline.store.rows import insert_new
-from pipeline.store.schema import broadcasts, rooms
+from pipeline.store.schema import broadcasts, epochs, rooms
 
 
 def token_sha256(token: str) -> str:
@@ -57,11 +57,24 @@ class PushRooms:
         with self._database.write() as connection:
             connection.execute(sa.update(rooms).where(rooms.c.name == room).values(values))
 
-    def end_broadcast(self, broadcast: str, now: dt.datetime) -> None:
-        """Note that nothing more will come of a broadcast."""
+    def claim(self, room: str, holder: str) -> None:
+        """Let `holder` hear a pushed room from now on: the sender chose that process."""
+        pushed = (rooms.c.name == room, rooms.c.push_token_sha256.is_not(None))
+        with self._database.write() as connection:
+            connection.execute(sa.update(rooms).where(*pushed).values(holder=holder))
+
+    def entry(self, room: str) -> RoomEntry | None:
+        """What an operator says of a room; None for one that is not monitored."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(rooms).where(rooms.c.name == room)).first()
+        return entry_of(row) if row else None
+
+    def end_broadcast(self, broadcast: str, epoch: int, now: dt.datetime) -> None:
+        """Note that nothing more will come of a broadcast, unless it has gone on since `epoch`."""
+        later = sa.exists().where(epochs.c.broadcast == broadcast, epochs.c.epoch > epoch)
         with self._database.write() as connection:
             connection.execute(
                 sa.update(broadcasts)
-                .where(broadcasts.c.id == broadcast, broadcasts.c.ended_at.is_(None))
+                .where(broadcasts.c.id == broadcast, broadcasts.c.ended_at.is_(None), ~later)
                 .values(ended_at=now)
             )

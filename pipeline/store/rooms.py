@@ -254,7 +254,7 @@ def _put(connection: sa.Connection, entry: RoomEntry, now: dt.datetime) -> Chang
     if insert_new(connection, rooms, [{"name": entry.name, "added_at": now, **said}]):
         return Change.ADDED
     row = connection.execute(sa.select(rooms).where(rooms.c.name == entry.name)).one()
-    if _entry(row) == entry:
+    if entry_of(row) == entry:
         return Change.SAME
     connection.execute(sa.update(rooms).where(rooms.c.name == entry.name).values(said))
     return Change.CHANGED
@@ -269,7 +269,8 @@ def _sign_in(connection: sa.Connection, holder: str, max_rooms: int, until: dt.d
     connection.execute(sa.delete(ingesters).where(ingesters.c.alive_until < old))
 
 
-def _entry(row: sa.Row[Any]) -> RoomEntry:
+def entry_of(row: sa.Row[Any]) -> RoomEntry:
+    """What an operator says of the room in a row of the table."""
     return RoomEntry(row.name, row.url, row.platform, row.priority, row.language)
 
 
@@ -278,7 +279,7 @@ def _room(row: sa.Row[Any], now: dt.datetime) -> Room:
     pushed = row.push_token_sha256 is not None
     known = held or pushed
     return Room(
-        _entry(row),
+        entry_of(row),
         row.added_at,
         RoomState(row.state) if known else RoomState.WAITING,
         row.state_reason if known else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,16 @@ from pipeline.ingest.listening import IngestOptions
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.push_server import MAX_CHUNK_BYTES, SEQ_BYTES, PushServer, PushTimes
 from pipeline.ingest.recorder import Outlets
+from pipeline.ingest.room import RoomOptions
 from tests.ingest.media import Samples
 from tests.ingest.servers import closed_port
 
-OPTIONS = IngestOptions(
-    SourceOptions(open_timeout_s=5.0, read_timeout_s=1.0),
-    SegmentOptions(window_ms=10_000, min_silence_ms=400, pad_ms=200, min_speech_ms=250),
-    give_up_s=300.0,
+OPTIONS = RoomOptions(
+    IngestOptions(
+        SourceOptions(open_timeout_s=5.0, read_timeout_s=1.0),
+        SegmentOptions(window_ms=10_000, min_silence_ms=400, pad_ms=200, min_speech_ms=250),
+    ),
+    pause_s=300.0,
 )
 
 
@@ -81,7 +85,7 @@ def numbered(seq: int, data: bytes) -> bytes:
 def push_server(
     outlets: Outlets,
     *,
-    options: IngestOptions = OPTIONS,
+    options: RoomOptions = OPTIONS,
     times: PushTimes | None = None,
     head_s: float = 10.0,
     resume_s: float = 60.0,
@@ -92,7 +96,7 @@ def push_server(
     port = closed_port()
     with (
         Outbox(outlets.metrics, outbox_bytes) as outbox,
-        Intake(outlets, outbox, options, stop, now, resume_s) as intake,
+        Intake(outlets, outbox, options, stop, secrets.token_hex(4), resume_s) as intake,
     ):
         server = PushServer(intake, outlets.store.push, outlets.metrics, times or PushTimes())
         listen = Listen("127.0.0.1", port, MAX_CHUNK_BYTES + SEQ_BYTES, head_s)

@@ -209,13 +209,30 @@ def test_a_broadcast_ends_after_a_long_pause(outlets: Outlets) -> None:
     """A finished stream and a pause end it; what comes then is another broadcast."""
     from dataclasses import replace
 
-    with push_server(outlets, options=replace(OPTIONS, give_up_s=0.3)) as server:
+    with push_server(outlets, options=replace(OPTIONS, pause_s=0.3)) as server:
         headers = server.token("shop")
         post(server, "shop", headers, 0, bytes(SECOND), last=1, stream="a")
         wait_for(lambda: _ended(server, "shop") == 1)
         post(server, "shop", headers, 0, bytes(SECOND), last=1, stream="b")
         wait_for(lambda: _ended(server, "shop") == 2)
     assert length_ms(server, "shop") == 1000
+
+
+def test_a_broadcast_goes_on_after_a_restart_of_the_server(outlets: Outlets) -> None:
+    """Another process goes on with it: the time between is lost, the clock is one."""
+    with push_server(outlets) as server:
+        headers = server.token("shop")
+        for seq in range(2):
+            post(server, "shop", headers, seq, bytes(SECOND), stream="a")
+        wait_for(lambda: length_ms(server, "shop") == 0 and bool(server.broadcasts("shop")))
+    with push_server(outlets) as server:
+        assert post(server, "shop", headers, 2, b"", stream="a").json()["next"] == 0
+        post(server, "shop", headers, 0, bytes(SECOND), stream="b", last=1)
+        wait_for(lambda: length_ms(server, "shop") >= 3000)
+    (broadcast,) = server.broadcasts("shop")
+    coverage = outlets.store.coverage(broadcast)
+    assert coverage.silent_ms == 3000
+    assert coverage.lost_ms == length_ms(server, "shop") - 3000
 
 
 def _ended(server: Pushing, room: str) -> int:
