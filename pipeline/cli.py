@@ -22,6 +22,7 @@ from typer.exceptions import TyperException
 from pipeline import (
     __version__,
     cli_capacity,
+    cli_cases,
     cli_deadletters,
     cli_model,
     cli_ops,
@@ -48,8 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-cases_app = typer.Typer(help="The review queue.", no_args_is_help=True)
-app.add_typer(cases_app, name="cases")
+app.add_typer(cli_cases.cases_app, name="cases")
 app.add_typer(cli_rules.rules_app, name="rules")
 app.add_typer(cli_rooms.rooms_app, name="rooms")
 app.add_typer(cli_deadletters.deadletters_app, name="deadletters")
@@ -66,7 +66,6 @@ AsrOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu or cuda.", metavar="DEVICE")
 ]
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 JsonLinesFlag = Annotated[
     bool, typer.Option("--json", help="One JSON object a line, in input order, clean lines too.")
 ]
@@ -347,54 +346,6 @@ def janitor(*, until_stdin_closes: UntilStdinCloses = False) -> None:
     from pipeline.roles import run_janitor
 
     run_janitor(load_settings(), watch_stdin=until_stdin_closes)
-
-
-@cases_app.command("list", epilog=_EPILOG)
-def cases_list(
-    *,
-    as_json: JsonFlag = False,
-    state: Annotated[str, typer.Option(help="open, claimed, decided or all.")] = "open",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
-) -> None:
-    """The review queue, newest first."""
-    from pipeline.codec import plain
-    from pipeline.records import CaseState
-    from pipeline.store import Store
-    from pipeline.terminal import print_cases
-
-    if state != "all" and state not in set(CaseState):
-        raise BadInputError(f"Case state {state} is unknown: give open, claimed, decided or all.")
-    with Store(load_settings().effective_database_url) as store:
-        found = store.cases(None if state == "all" else CaseState(state), limit)
-    if as_json:
-        print(json.dumps([plain(case) for case in found], ensure_ascii=False, indent=1))
-    else:
-        print_cases(found, out)
-
-
-@cases_app.command("show", epilog=_EPILOG)
-def cases_show(
-    case: Annotated[str, typer.Argument(help="Id of the case, as `cases list` shows it.")],
-    *,
-    as_json: JsonFlag = False,
-) -> None:
-    """One case: all its times, why, basis, facts to check, and where the clip is."""
-    from pipeline.codec import plain
-    from pipeline.review import Opinion
-    from pipeline.store import Store
-    from pipeline.terminal import print_case
-
-    with Store(load_settings().effective_database_url) as store:
-        found = store.case(case)
-        earlier = store.earlier_cases(found) if found else []
-        opinions = [Opinion.of(*pair) for pair in store.second_opinions(case)]
-    if found is None:
-        raise BadInputError(f"Case {case} does not exist: see `tingbo cases list --state all`.")
-    if as_json:
-        shown = {**plain(found), "second_opinions": [plain(one) for one in opinions]}
-        print(json.dumps(shown, ensure_ascii=False, indent=1))
-    else:
-        print_case(found, earlier, opinions, out)
 
 
 app.command("capacity", epilog=cli_capacity.EPILOG)(cli_capacity.reckon)

@@ -185,8 +185,7 @@ CATEGORY_NAMES = {
     Category.PRIZES_AND_GIFTS: "奖品赠品",
 }
 
-#: What people see for a speech act; the acts are data (lexicons/acts.toml), and one without a name
-#: here is shown as it is called there.
+#: What people see for a speech act (lexicons/acts.toml); others are shown by their own name.
 SPEECH_ACT_NAMES = {
     "assertion": "断言",
     "refusal": "拒绝、劝阻",

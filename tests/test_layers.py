@@ -15,7 +15,16 @@ STAGES = ("ingest", "asr", "detect", "review", "reports", "console")
 
 #: The only modules that may import stages other than their own: they join them.
 JOINERS = {
-    *("cli", "cli_capacity", "cli_deadletters", "cli_model", "cli_ops", "cli_push", "cli_rooms"),
+    *(
+        "cli",
+        "cli_capacity",
+        "cli_cases",
+        "cli_deadletters",
+        "cli_model",
+        "cli_ops",
+        "cli_push",
+        "cli_rooms",
+    ),
     *("cli_rules", "scoresheet", "terminal"),
     *("replay", "demo", "serve", "doctor", "roles"),
 }

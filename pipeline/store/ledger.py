@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pipeline.records import Coverage, CoverageKind, Stretch
 
@@ -35,3 +36,18 @@ def coverage_of(stretches: Iterable[Stretch]) -> Coverage:
         open_[kind] += change
         before_ms = at_ms
     return Coverage(**{f"{kind.value}_ms": sums[kind] for kind in CoverageKind})
+
+
+def entries(broadcast: str, epoch: int, found: Sequence[Stretch]) -> list[dict[str, Any]]:
+    """Rows of the coverage ledger."""
+    return [
+        {
+            "broadcast": broadcast,
+            "epoch": epoch,
+            "start_ms": stretch.start_ms,
+            "end_ms": stretch.end_ms,
+            "kind": stretch.kind.value,
+            "reason": stretch.reason,
+        }
+        for stretch in found
+    ]

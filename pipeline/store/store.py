@@ -33,13 +33,14 @@ from pipeline.store.cases import (
 )
 from pipeline.store.database import Database
 from pipeline.store.epochs import Epochs
-from pipeline.store.ledger import coverage_of
+from pipeline.store.ledger import coverage_of, entries
 from pipeline.store.opinions import (
     add_second_opinion,
     last_findings,
     second_opinions_of,
     unheard_again,
 )
+from pipeline.store.overdue import has_transcript, overdue
 from pipeline.store.push import PushRooms
 from pipeline.store.rooms import Rooms
 from pipeline.store.rows import insert_new, key_columns, of_segment
@@ -118,10 +119,10 @@ class Store:
         Its broadcast must be there.
         """
         columns = {item.name: getattr(message, item.name) for item in dataclasses.fields(message)}
-        entries = _entries(message.key.broadcast, message.key.epoch, ledger)
+        rows = entries(message.key.broadcast, message.key.epoch, ledger)
         with self._database.write() as connection:
             insert_new(connection, segments, [columns | key_columns(columns.pop("key"))])
-            insert_new(connection, stretches, entries)
+            insert_new(connection, stretches, rows)
 
     def segment(self, key: SegmentKey) -> SegmentMessage | None:
         """The segment of this key; None when there is none."""
@@ -136,18 +137,18 @@ class Store:
     def untranscribed(self, broadcast: str) -> int:
         """Number of segments that still wait for a transcript."""
         query = sa.select(sa.func.count()).select_from(segments)
-        waiting = query.where(segments.c.broadcast == broadcast, ~_has_transcript())
+        waiting = query.where(segments.c.broadcast == broadcast, ~has_transcript())
         return int(self._rows(waiting)[0][0])
 
     def unheard(self, since: dt.datetime, before: dt.datetime, limit: int) -> list[SegmentMessage]:
         """Segments of a time without a transcript that were not given up or left out."""
-        return self._overdue(~_has_transcript(), since, before, limit)
+        query = overdue(~has_transcript(), since, before)
+        return [_segment(row) for row in self._rows(query.limit(limit))]
 
     def unjudged(self, since: dt.datetime, before: dt.datetime, limit: int) -> list[SegmentMessage]:
         """Segments of a time whose transcript was not judged, nor given up."""
-        return self._overdue(
-            _has_transcript(transcripts.c.judged_at.is_(None)), since, before, limit
-        )
+        query = overdue(has_transcript(transcripts.c.judged_at.is_(None)), since, before)
+        return [_segment(row) for row in self._rows(query.limit(limit))]
 
     def mark_judged(self, keys: Sequence[SegmentKey], at: dt.datetime) -> None:
         """Note that detection is done with these segments."""
@@ -157,25 +158,6 @@ class Store:
             for key in keys:
                 update = sa.update(transcripts).where(*of_segment(transcripts, key))
                 connection.execute(update.values(judged_at=at))
-
-    def _overdue(
-        self,
-        condition: sa.ColumnElement[bool],
-        since: dt.datetime,
-        before: dt.datetime,
-        limit: int,
-    ) -> list[SegmentMessage]:
-        given_up = sa.exists().where(
-            *(
-                stretches.c[name] == segments.c[name]
-                for name in ("broadcast", "epoch", "start_ms", "end_ms")
-            ),
-            stretches.c.kind.in_((CoverageKind.FAILED.value, CoverageKind.SHED.value)),
-        )
-        query = sa.select(segments).where(
-            segments.c.at >= since, segments.c.at < before, condition, ~given_up
-        )
-        return [_segment(row) for row in self._rows(query.order_by(segments.c.at).limit(limit))]
 
     def add_transcript(self, key: SegmentKey, transcript: Transcript) -> None:
         """Store what a segment was understood as; the first transcript counts."""
@@ -334,7 +316,7 @@ class Store:
     def add_stretches(self, broadcast: str, epoch: int, found: Sequence[Stretch]) -> None:
         """Enter stretches into the coverage ledger. A FAILED one overrides a HEARD one below it."""
         with self._database.write() as connection:
-            insert_new(connection, stretches, _entries(broadcast, epoch, found))
+            insert_new(connection, stretches, entries(broadcast, epoch, found))
 
     def withdraw_failure(self, key: SegmentKey) -> None:
         """Take back that a segment FAILED: it was heard and judged after all."""
@@ -402,27 +384,6 @@ class Store:
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with self._database.read() as connection:
             return connection.execute(query).all()
-
-
-def _has_transcript(*where: sa.ColumnElement[bool]) -> sa.Exists:
-    """Condition for segments with a transcript that satisfies `where`."""
-    key = (transcripts.c[name] == segments.c[name] for name in ("broadcast", "epoch", "seq"))
-    return sa.exists().where(*key, *where)
-
-
-def _entries(broadcast: str, epoch: int, found: Sequence[Stretch]) -> list[dict[str, Any]]:
-    """Rows of the coverage ledger."""
-    return [
-        {
-            "broadcast": broadcast,
-            "epoch": epoch,
-            "start_ms": stretch.start_ms,
-            "end_ms": stretch.end_ms,
-            "kind": stretch.kind.value,
-            "reason": stretch.reason,
-        }
-        for stretch in found
-    ]
 
 
 def _broadcast(row: sa.Row[Any]) -> Broadcast:
