@@ -46,7 +46,7 @@ def test_the_trap_notices_a_connection() -> None:
     """The check itself can fail: a fetch that is allowed is seen by the target."""
     with trap() as one:
         with pytest.raises(SourceUnreachableError):
-            open_source(f"http://{one.place}/", SourceOptions(0.3, 0.3))
+            open_source(f"http://{one.place}/", SourceOptions(2.0, 2.0))
         assert one.touched()
 
 
