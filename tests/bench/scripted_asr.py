@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.asr.load import Thresholds
 from pipeline.asr.worker import AsrWorker, Batching, Places
 from pipeline.bus import Bus
 from pipeline.clips import ClipStore
@@ -57,7 +58,9 @@ def main(script: Path) -> None:
         Store(settings.effective_database_url) as store,
     ):
         stop_with_stdin(stop)
-        batching = Batching(settings.max_batch, settings.batch_wait_ms)
+        # Clips are known by their length: merged ones are not.
+        calm = Thresholds(merge_s=1e9, shed_s=settings.shed_after_s)
+        batching = Batching(settings.max_batch, settings.batch_wait_ms, calm)
         worker = AsrWorker(recogniser, Places(bus, store, clips, metrics), batching, stop)
         print("ready", flush=True)
         worker.run()
