@@ -8,19 +8,20 @@ from typing import Any
 
 from pipeline.records import Coverage, CoverageKind, Stretch
 
-#: Where stretches overlap, the first of these counts: recognition may fail on what ingest heard.
-_WORST_FIRST = (
+#: Where stretches overlap, the first of these counts: recognition may fail on what ingest heard,
+#: and what one connection had is not lost because the next one knew nothing of it.
+_FIRST_COUNTS = (
     CoverageKind.FAILED,
     CoverageKind.SHED,
-    CoverageKind.LOST,
     CoverageKind.HEARD,
     CoverageKind.MUSIC,
     CoverageKind.SILENT,
+    CoverageKind.LOST,
 )
 
 
 def coverage_of(stretches: Iterable[Stretch]) -> Coverage:
-    """Sums in ms over stretches in any order; every ms counts once, as the worst said of it."""
+    """Sums in ms over stretches in any order; every ms counts once."""
     edges = sorted(
         edge
         for stretch in stretches
@@ -30,9 +31,9 @@ def coverage_of(stretches: Iterable[Stretch]) -> Coverage:
     open_: Counter[CoverageKind] = Counter()
     before_ms = 0
     for at_ms, kind, change in edges:
-        worst = next((one for one in _WORST_FIRST if open_[one] > 0), None)
-        if worst is not None:
-            sums[worst] += at_ms - before_ms
+        counts = next((one for one in _FIRST_COUNTS if open_[one] > 0), None)
+        if counts is not None:
+            sums[counts] += at_ms - before_ms
         open_[kind] += change
         before_ms = at_ms
     return Coverage(**{f"{kind.value}_ms": sums[kind] for kind in CoverageKind})

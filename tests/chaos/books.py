@@ -269,7 +269,7 @@ def _heard(books: Books) -> list[Interval]:
     of_kind = defaultdict(list)
     for item in books.stretches:
         of_kind[item.kind].append((item.start_ms, item.end_ms))
-    worse = (CoverageKind.FAILED, CoverageKind.SHED, CoverageKind.LOST)
+    worse = (CoverageKind.FAILED, CoverageKind.SHED)
     others = _merged(span for kind in worse for span in of_kind[kind])
     return list(_without(_merged(of_kind[CoverageKind.HEARD]), others))
 

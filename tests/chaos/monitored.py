@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.chaos.servers import wait_for
 from tests.chaos.stage import Stage
 
@@ -27,6 +29,18 @@ def kill_ingester(stage: Stage) -> None:
     _shared(stage)
     stage.fault("a third one came and took its share")
     stage.heard_everywhere()
+
+
+def pause_ingester(stage: Stage) -> None:
+    """One of them is paused until the other has its rooms, and goes on with what it had in hand."""
+    role = stage.ingesters[0]
+    role.pause()
+    holders = stage.here.ledgers.holders
+    wait_for(lambda: role.pid not in holders(), "its rooms are taken over", 120, 0.2)
+    time.sleep(3)
+    role.resume()
+    stage.fault("one of two ingesters paused until the other had its rooms, and resumed")
+    stage.over()
 
 
 def _start(stage: Stage) -> None:

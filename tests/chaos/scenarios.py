@@ -13,7 +13,7 @@ from pipeline.records import TranscriptMessage
 from pipeline.store import Store
 from pipeline.streams import SEGMENTS, TRANSCRIPTS
 from tests.chaos.installation import SHARING, Installation
-from tests.chaos.monitored import kill_ingester, share_rooms
+from tests.chaos.monitored import kill_ingester, pause_ingester, share_rooms
 from tests.chaos.servers import wait_for
 from tests.chaos.stage import Scenario, Stage
 
@@ -294,6 +294,7 @@ def _faketime() -> Path | None:
 SCENARIOS = (
     Scenario("kill-ingest", kill_ingest),
     Scenario("kill-ingester", kill_ingester, begin=share_rooms),
+    Scenario("pause-ingester", pause_ingester, begin=share_rooms),
     Scenario("kill-asr", partial(kill_workers, "asr")),
     Scenario("kill-detect", partial(kill_workers, "detect")),
     Scenario("kill-redis", kill_redis),

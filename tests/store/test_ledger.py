@@ -1,4 +1,4 @@
-"""Sums of the coverage ledger: every millisecond counts once, as the worst said of it."""
+"""Sums of the coverage ledger: every millisecond counts once, and as what it was."""
 
 from __future__ import annotations
 
@@ -52,11 +52,22 @@ def test_speech_counts_before_the_silence_of_its_padding() -> None:
     assert coverage_of(ledger) == Coverage(heard_ms=1_200, silent_ms=800)
 
 
+def test_what_one_connection_had_is_not_lost_because_the_next_knew_nothing_of_it() -> None:
+    """A listener that was paused delivers what it held after another has taken the room over."""
+    ledger = [
+        Stretch(0, 5_000, CoverageKind.HEARD),
+        Stretch(5_000, 17_000, CoverageKind.LOST),
+        Stretch(5_000, 6_000, CoverageKind.SILENT),
+        Stretch(6_000, 7_000, CoverageKind.HEARD),
+    ]
+    assert coverage_of(ledger) == Coverage(heard_ms=6_000, silent_ms=1_000, lost_ms=10_000)
+
+
 @patient
 @given(stretches)
 def test_the_sums_are_those_of_a_ledger_kept_by_hand(ledger: list[Stretch]) -> None:
     """Against painting every millisecond: the same sums, and each one counted once."""
-    order = ("failed", "shed", "lost", "heard", "music", "silent")
+    order = ("failed", "shed", "heard", "music", "silent", "lost")
     painted = dict.fromkeys(order, 0)
     for ms in range(81):
         kinds = {s.kind.value for s in ledger if s.start_ms <= ms < s.end_ms}
