@@ -68,6 +68,7 @@ class Installation:
     ledgers: Ledgers
     window_ms: int = 10_000
     workers: dict[str, list[Role]] = field(default_factory=dict)
+    _started: list[Role] = field(default_factory=list)
 
     @property
     def wires(self) -> list[Wire]:
@@ -91,7 +92,9 @@ class Installation:
     def start(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Role:
         """Start a process of a role; `extra` goes into its environment."""
         environment = as_environment(self.settings) | {"OMP_NUM_THREADS": "1"} | dict(extra or {})
-        return roles.start(name, list(arguments), environment, self.folder / f"{name}.log")
+        role = roles.start(name, list(arguments), environment, self.folder / f"{name}.log")
+        self._started.append(role)
+        return role
 
     def call(self, *words: str) -> None:
         """Call `tingbo WORDS`, which must succeed."""
@@ -150,7 +153,7 @@ class Installation:
 
     def close(self) -> None:
         """Kill what still runs."""
-        for role in (role for group in self.workers.values() for role in group):
+        for role in self._started:
             if role.alive:
                 role.kill()
 

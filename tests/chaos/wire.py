@@ -52,7 +52,8 @@ class Wire:
             return
         ends = {writer, far_writer}
         self._writers |= ends
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        with suppress(asyncio.CancelledError):  # at the end of everything
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
         self._writers -= ends
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
