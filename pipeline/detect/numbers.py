@@ -24,7 +24,8 @@ _ARABIC = r"\d++(?:\.\d++)?+[千百万]?+"
 _MONEY = r"[块元圆米](?:钱)?+"
 _AFTER_MONEY = (
     rf"(?:[一二三四五六七八九半]|\d)(?![{''.join(POWERS)}\d"
-    r"个件盒瓶包袋套条双斤支米片位只颗份根朵组张卷棵块箱罐粒年天]|两(?![个件盒瓶包袋套条双支]))"
+    r"个件盒瓶袋套条双斤支米片位只颗份根朵组张卷棵块箱罐粒年天]|两(?![个件盒瓶包袋套条双支]))"
+    r"(?!包(?!邮))"
 )
 # What follows a number that is no price: a measure, a date, the name of a link.
 _NO_PRICE = (

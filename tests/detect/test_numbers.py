@@ -209,3 +209,10 @@ def spoken(number: int) -> str:
             text += ("零" if waiting and text else "") + digits[digit] + sign
         waiting = not digit
     return text
+
+
+def test_free_postage_is_no_packs() -> None:
+    """九块九包邮 is 9.9 with free postage; 九块九六包 is six packs for 9.9."""
+    (price,) = quantities("九块九包邮")
+    assert (price.value, price.unit, price.role) == (9.9, "元", Role.PRICE)
+    assert [(one.value, one.unit) for one in quantities("九块九六包")] == [(9.9, "元"), (6, "包")]
