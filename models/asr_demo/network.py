@@ -70,8 +70,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.self_attn_layer_norm(x)
-        x = x + self.self_attn(h, h)
-        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        x = x + self.self_attn(h, h).to(x.dtype)
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))).to(x.dtype)
 
 
 class DecoderLayer(nn.Module):
@@ -88,9 +88,10 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         h = self.self_attn_layer_norm(x)
-        x = x + self.self_attn(h, h, causal=True)
-        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), memory)
-        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        # Sums of two types are slow on a CPU.
+        x = x + self.self_attn(h, h, causal=True).to(x.dtype)
+        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), memory).to(x.dtype)
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))).to(x.dtype)
 
 
 class Positions(nn.Module):

@@ -17,6 +17,9 @@ from windows import PHASES, SYLLABLES
 KEEP = 0.995
 #: A syllable heard so often counts half as itself, half as the sum of its sounds and its tone.
 PRIOR = 4.0
+#: Share of what a window had besides, other than what its place had, that goes into imagined ones.
+#: In full it drowns some syllables, and from those nothing is learned.
+BESIDES = 0.7
 
 
 def sounds_and_tones() -> tuple[list[int], list[int]]:
@@ -42,13 +45,18 @@ class Recall:
         self._sums = torch.zeros(SYLLABLES * PHASES, width, device=device)
         self._counts = torch.zeros(SYLLABLES * PHASES, 1, device=device)
         self._besides: dict[int, Tensor] = {}
+        self._places: dict[int, Tensor] = {}
 
     def hear(self, memory: Tensor, spoken: Tensor) -> None:
         """Take in what the encoder gave, [B, P, width], where [B, P] was spoken."""
         rows, classes = memory.detach().float().flatten(0, 1), spoken.flatten()
         self._sums.mul_(KEEP).index_add_(0, classes, rows)
         self._counts.mul_(KEEP).index_add_(0, classes, torch.ones_like(rows[:, :1]))
-        self._besides[memory.shape[1]] = (rows - self._means()[classes]).view_as(memory)
+        besides = (rows - self._means()[classes]).view_as(memory)
+        length = memory.shape[1]
+        place = self._places.setdefault(length, besides.mean(0))
+        self._places[length] = place = place.lerp(besides.mean(0), 0.1)
+        self._besides[length] = place + BESIDES * (besides - place)
 
     def knows(self, spoken: Tensor) -> bool:
         """Whether windows as long as [B, P] were heard yet."""

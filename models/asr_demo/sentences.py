@@ -189,9 +189,13 @@ class Text:
 
     def sentence(self) -> str:
         """One sentence of 2 to 30 characters: 30 % word runs, 37 % written lines, 33 % frames."""
-        kind = self._rng.random()
-        text = self.word_run() if kind < 0.30 else self.line() if kind < 0.67 else self.frame()
+        text = self.word_run() if self._rng.random() < 0.30 else self.talk()
         return text[:30] if len(text) > 1 else self.sentence()
+
+    def talk(self) -> str:
+        """A sentence of 2 to 30 characters that has some sense: a written line, or a frame."""
+        text = self.line() if self._rng.random() < 0.53 else self.frame()
+        return text[:30] if len(text) > 1 else self.talk()
 
     def _written(self, area: dict[str, list[str]]) -> str:
         """A line as it was written: of a broadcast as often as there are such, or of an area."""

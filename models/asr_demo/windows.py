@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from espeak import syllables
+from lexicon import Lexicon
 from numpy.typing import NDArray
 from sentences import Text
+from slips import Slips
 from sound import FLOOR, log_mel, music, noise
 from timing import FRAMES_PER_S, MAX_FRAMES, MELS
 from vocabulary import SPECIALS, TIMESTAMPS, characters, syllable_table
+from voices import other_voice
 
 _CHARACTERS = {c: i for i, c in enumerate(characters())}
 _BASE = len(_CHARACTERS)
@@ -29,8 +32,11 @@ SYLLABLES = len(_SYLLABLES) + 1
 LENGTHS, LENGTH_SHARES = (200, 320, 400, MAX_FRAMES), (0.2, 0.25, 0.25, 0.3)
 #: Encoder positions of a syllable are told apart: its first, its second, any later one.
 PHASES = 3
-#: Share of syllables whose tone is another one where text is read without sound.
-TONE_SLIPS = 0.05
+#: Share of the sentences that are read only which are runs of the dictionary's words.
+READ_RUNS = 0.5
+#: Windows that are only read are made so many batches at a time and sorted by their length: a batch
+#: costs what its longest window does.
+SORTED_BATCHES = 8
 #: After so many sentences the written text is read from its files again.
 READ_AGAIN = 10_000
 #: Shares of windows that have noise or music under them.
@@ -54,6 +60,8 @@ class Batch:
     """[B, L], −1 where nothing is learned."""
     spoken: NDArray[np.int64]
     """[B, P] which syllable is spoken, times PHASES, plus its phase; 0 between sentences."""
+    words: NDArray[np.int64]
+    """[B, L] number of the lexicon's word that each token is of, or −1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,8 @@ class Sentence:
     tokens: NDArray[np.int64]
     syllables: NDArray[np.int64]
     """Labels of syllable_table()."""
+    words: NDArray[np.int64]
+    """Number of the lexicon's word that each character is of, or −1."""
 
 
 class Talk:
@@ -84,6 +94,7 @@ class Talk:
         self.begin = self.end = start
         """Where the first sentence begins and the last one ends."""
         self.ids: list[int] = []
+        self.words: list[int] = []
 
     def fits(self, sentence: Sentence) -> bool:
         """Whether a sentence may come next."""
@@ -105,6 +116,7 @@ class Talk:
             phases = np.minimum(np.arange(max(1, end - first)), PHASES - 1)
             self.spoken[first : first + len(phases)] = label * PHASES + phases
         self.ids.extend(sentence.tokens.tolist())
+        self.words.extend(sentence.words.tolist())
         self.at = self.end
 
 
@@ -141,7 +153,7 @@ class Shards:
         """Sentence `i`."""
         number, first, end, starts, text = self._index[i]
         mel = self._frames[number][first:end].astype(np.float32)
-        return Sentence(mel, end - first, starts, *labels(text))
+        return Sentence(mel, end - first, starts, *labels(text), np.full(len(text), -1))
 
 
 def labels(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -153,39 +165,43 @@ def labels(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 class Reading:
     """Endless sentences of the training text without sound, at a random pace."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, lexicon: Lexicon) -> None:
         self._seed, self._rng = seed, np.random.default_rng(seed)
         self._text, self._left = Text(seed), READ_AGAIN
-        self._slips = _tone_slips()
+        self._lexicon, self._slips = lexicon, Slips()
+        self._drawn: list[int] = []
 
     def sentence(self) -> Sentence:
         """The next sentence whose characters and syllables are all known."""
         rng = self._rng
+        ids, spoken, words = self._run() if rng.random() < READ_RUNS else self._talk()
+        pace = rng.uniform(5, 12) * rng.lognormal(0, 0.25, len(ids))
+        ends = np.cumsum(np.maximum(4, pace)).astype(np.int64)
+        mel, starts = np.empty((0, MELS), np.float32), np.r_[0, ends[:-1]]
+        return Sentence(mel, int(ends[-1]), starts, ids, self._slips.slip(spoken, rng), words)
+
+    def _talk(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         while True:
             self._left -= 1
             if not self._left:
                 self._seed, self._left = self._seed + 1, READ_AGAIN
                 self._text = Text(self._seed)
-            text = self._text.sentence()
+            text = self._text.talk()
             if not all(c in _CHARACTERS for c in text):
                 continue
             ids, spoken = labels(text)
             if len(spoken) == len(ids) and spoken.all():
-                break
-        pace = rng.uniform(6, 13) * rng.lognormal(0, 0.25, len(ids))
-        ends = np.cumsum(np.maximum(4, pace)).astype(np.int64)
-        slipped = rng.random(len(ids)) < TONE_SLIPS
-        spoken[slipped] = [rng.choice(self._slips[s]) for s in spoken[slipped]]
-        mel = np.empty((0, MELS), np.float32)
-        return Sentence(mel, int(ends[-1]), np.r_[0, ends[:-1]], ids, spoken)
+                return ids, spoken, np.full(len(ids), -1)
 
-
-def _tone_slips() -> dict[int, list[int]]:
-    """Syllable labels to all labels of the same sounds, any tone."""
-    by_base: dict[str, list[int]] = {}
-    for syllable, label in _SYLLABLES.items():
-        by_base.setdefault(syllable[:-1], []).append(label)
-    return {label: by_base[syllable[:-1]] for syllable, label in _SYLLABLES.items()}
+    def _run(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Two to eight words, the harder the more often."""
+        if len(self._drawn) < 8:
+            self._drawn = self._lexicon.draw(4000, self._rng).tolist()
+        run = [self._drawn.pop() for _ in range(self._rng.integers(2, 9))]
+        tokens = [self._lexicon.tokens[word] for word in run]
+        numbers = np.repeat(run, [len(ids) for ids in tokens])
+        said = np.concatenate([self._lexicon.syllables[word] for word in run])
+        return np.concatenate(tokens)[:24], said[:24], numbers[:24]
 
 
 class Backgrounds:
@@ -211,40 +227,48 @@ class _Row:
     mel: NDArray[np.float32]
     tokens: list[int]
     spoken: NDArray[np.int64]
+    words: list[int]
 
 
-def _stacked(rows: list[_Row]) -> Batch:
-    length = max(len(row.tokens) for row in rows) // 16 * 16 + 17
-    padded = np.full((len(rows), length), -1, np.int64)
-    for line, row in zip(padded, rows, strict=True):
+def _stacked(rows: list[_Row], step: int = 16) -> Batch:
+    # A batch is as long as its longest row, rounded up; the network sees one token less.
+    length = -(-(max(len(row.tokens) for row in rows) - 1) // step) * step + 1
+    tokens, words = np.full((2, len(rows), length), -1, np.int64)
+    for row, line, numbers in zip(rows, tokens, words, strict=True):
         line[: len(row.tokens)] = row.tokens
+        numbers[2 : 2 + len(row.words)] = row.words
     mel = np.stack([row.mel for row in rows]).transpose(0, 2, 1)
-    return Batch(mel, padded, np.stack([row.spoken for row in rows]))
+    return Batch(mel, tokens, np.stack([row.spoken for row in rows]), words)
 
 
 class Windows:
     """Endless batches of windows; every epoch packs, mixes and levels anew."""
 
-    def __init__(self, shards: Shards, seed: int) -> None:
+    def __init__(self, shards: Shards, seed: int, lexicon: Lexicon) -> None:
         self._shards, self._rng = shards, np.random.default_rng(seed)
-        self._backgrounds, self._reading = Backgrounds(self._rng), Reading(seed)
+        self._backgrounds, self._reading = Backgrounds(self._rng), Reading(seed, lexicon)
         self._order: list[int] = []
 
     def _next(self) -> Sentence:
         if not self._order:
             self._shards.refresh()
             self._order = self._rng.permutation(len(self._shards)).tolist()
-        return self._shards.pick(self._order.pop())
+        sentence = self._shards.pick(self._order.pop())
+        return replace(sentence, mel=other_voice(sentence.mel, self._rng))
 
     def batch(self, frames_per_batch: int) -> Batch:
         """Windows of one length, as many as make up about `frames_per_batch` frames."""
         frames = int(self._rng.choice(LENGTHS, p=LENGTH_SHARES))
         return _stacked([self._heard(frames) for _ in range(frames_per_batch // frames)])
 
-    def reading(self, frames_per_batch: int) -> Batch:
-        """The same of text without sound."""
+    def readings(self, frames_per_batch: int) -> list[Batch]:
+        """Some batches of text without sound, of one length, each of windows with as much text."""
         frames = int(self._rng.choice(LENGTHS, p=LENGTH_SHARES))
-        return _stacked([self._read(frames) for _ in range(frames_per_batch // frames)])
+        count = frames_per_batch // frames
+        rows = [self._read(frames) for _ in range(SORTED_BATCHES * count)]
+        rows.sort(key=lambda row: len(row.tokens))
+        starts = self._rng.permutation(SORTED_BATCHES) * count
+        return [_stacked(rows[at : at + count], step=8) for at in starts]
 
     def _heard(self, frames: int) -> _Row:
         rng = self._rng
@@ -252,14 +276,16 @@ class Windows:
         level = rng.uniform(-2.2, 0.3)
         self._fill(talk, self._most_sentences(), level)
         sounding = min(talk.room, talk.end + int(rng.integers(2, 26))) if talk.ids else talk.room
-        return _Row(self._finish(talk, sounding, level), self._target(talk), talk.spoken)
+        mel = self._finish(talk, sounding, level)
+        return _Row(mel, self._target(talk), talk.spoken, talk.words)
 
     def _read(self, frames: int) -> _Row:
         # Full windows: half-empty ones cost as much and teach half.
         talk = Talk(frames, frames, start=int(self._rng.integers(2, 26)))
         while not talk.ids:
             self._fill(talk, 9, 0.0, only_read=True)
-        return _Row(np.empty((0, MELS), np.float32), self._target(talk), talk.spoken)
+        mel = np.empty((0, MELS), np.float32)
+        return _Row(mel, self._target(talk), talk.spoken, talk.words)
 
     def _talk(self, frames: int) -> Talk:
         rng = self._rng

@@ -120,9 +120,9 @@ def test_no_held_out_line_is_a_training_line(sentences: ModuleType) -> None:
 
 
 def test_every_area_has_text_of_every_kind(sentences: ModuleType) -> None:
-    """24 product areas, each with products, features, claims and lines in Chinese characters."""
+    """24 product areas and everyday life, each with products, features, claims and lines."""
     files: list[Path] = sorted((TEXT / "areas").glob("*.toml"))
     areas = sentences.read_areas(TEXT / "areas")
-    assert len(files) == len(areas) == 24
+    assert len(files) == len(areas) == 25
     for file, area in zip(files, areas, strict=True):
         assert min(len(texts) for texts in area.values()) >= 10, file.name
