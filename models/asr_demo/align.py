@@ -24,6 +24,7 @@ from sentences import Text
 from sound import RATIOS, Sound, to_16k
 from synthesise import VOICES
 from timing import FRAMES_PER_S, RATE
+from vocabulary import characters
 
 Head = tuple[int, int]
 MOST_HEADS = 4
@@ -41,7 +42,7 @@ class Spoken:
 
 def spoken(count: int, seed: int = 31) -> list[Spoken]:
     """Sentences of the training text in training voices, between 0.3 s of silence."""
-    text, rng, engine = Text(seed), random.Random(seed), Espeak()
+    text, rng, engine, known = Text(seed), random.Random(seed), Espeak(), set(characters())
     result: list[Spoken] = []
     while len(result) < count:
         sentence = text.line()
@@ -50,7 +51,7 @@ def spoken(count: int, seed: int = 31) -> list[Spoken]:
             speech = engine.say(syllables(sentence), voice)
         except ValueError:
             continue
-        if 5 <= len(sentence) <= 25:
+        if 5 <= len(sentence) <= 25 and known.issuperset(sentence):
             sound = np.pad(0.5 * to_16k(speech.sound, RATIOS[0]), int(0.3 * RATE))
             starts = 300 + speech.starts * 1000 / ESPEAK_RATE
             result.append(Spoken(sentence, sound.astype(np.float32), starts))
