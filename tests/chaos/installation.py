@@ -138,7 +138,7 @@ class Installation:
                 held += sum(
                     item["pending"]
                     for item in consumers
-                    if item["name"].decode().split(":")[1] == str(role.pid)
+                    if f":{role.pid}:" in item["name"].decode()
                 )
         return held
 
