@@ -164,6 +164,8 @@ class Intake:
         if refusal is not None:
             return refusal
         if self._outbox.behind or not stream.pipe.put(chunk.data):
+            if stream.pipe.finished:
+                return _over(stream)
             return Answer(Taken.BEHIND, stream.next, "too much waits to be listened to")
         stream.next += 1
         stream.last_at = time.monotonic()
@@ -242,12 +244,16 @@ def _refusal(stream: PushStream, chunk: Chunk) -> Answer | None:
     if chunk.seq < stream.next:
         return Answer(Taken.DUPLICATE, stream.next)
     if stream.over:
-        return Answer(Taken.OVER, stream.next, "the stream has ended: begin another one")
+        return _over(stream)
     if chunk.seq > stream.next:
         return Answer(Taken.OUT_OF_ORDER, stream.next, f"number {stream.next} comes first")
     if chunk.format != stream.format:
         return Answer(Taken.UNUSABLE, stream.next, "its format is not that of the stream")
     return None
+
+
+def _over(stream: PushStream) -> Answer:
+    return Answer(Taken.OVER, stream.next, "the stream has ended: begin another one")
 
 
 class _Broadcast:

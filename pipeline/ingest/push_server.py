@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from pipeline.errors import BadInputError, StoreError
 from pipeline.ingest.intake import Answer, Chunk, Intake, Taken
@@ -49,6 +49,8 @@ _STATUS = {
 }
 #: Close codes of a WebSocket: 4000 and the HTTP status.
 _CLOSE = 4000
+#: What is raised where the other side has left, does not listen, or was told goodbye already.
+_LEFT = (WebSocketDisconnect, WebSocketDisconnected, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +157,19 @@ class PushServer:
             await websocket.send_denial_response(self._error(websocket, refusal))
             return
         await websocket.accept()
-        await self._replace(room, websocket)
         try:
+            await self._replace(room, websocket)
             await self._converse(websocket, replace(chunk, last=False))
         except Refused as refusal:
             self.refused(refusal.reason, _who(websocket))
-            await self._say(websocket, refusal.plain())
-            await websocket.close(_CLOSE + refusal.status, refusal.reason)
-        except WebSocketDisconnect:
-            pass
+            with suppress(*_LEFT):
+                await self._say(websocket, refusal.plain())
+            await self._close(websocket, refusal.status, refusal.reason)
         except TimeoutError:
             self.refused("idle", _who(websocket))
-            await websocket.close(_CLOSE + HTTPStatus.REQUEST_TIMEOUT, "idle")
+            await self._close(websocket, HTTPStatus.REQUEST_TIMEOUT, "idle")
+        except _LEFT:
+            pass
         finally:
             if self._sockets.get(room) is websocket:
                 del self._sockets[room]
@@ -202,7 +205,12 @@ class PushServer:
         before, self._sockets[room] = self._sockets.get(room), websocket
         if before is not None:
             self.refused("replaced", _who(before))
-            await before.close(_CLOSE + HTTPStatus.CONFLICT, "replaced")
+            await self._close(before, HTTPStatus.CONFLICT, "replaced")
+
+    async def _close(self, websocket: WebSocket, status: HTTPStatus, reason: str) -> None:
+        with suppress(*_LEFT):
+            async with asyncio.timeout(self.times.idle_s):
+                await websocket.close(_CLOSE + status, reason)
 
     async def _sender(self, connection: HTTPConnection) -> tuple[str, Chunk]:
         """The room that a request may push to, and what it says of its chunk."""

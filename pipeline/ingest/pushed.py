@@ -56,12 +56,15 @@ class Pipe:
         self._limit = limit
         self._parts: deque[bytes] = deque()
         self._size = 0
-        self._finished = False
+        self.finished = False
+        """Nothing more is taken: who reads may have seen the end."""
         self._changed = threading.Condition()
 
     def put(self, data: bytes) -> bool:
-        """Append bytes; False, and nothing happens, while too much waits."""
+        """Append bytes; False, and nothing happens, while too much waits and when it is finished."""
         with self._changed:
+            if self.finished:
+                return False
             if self._size and self._size + len(data) > self._limit:
                 return False
             if data:
@@ -73,14 +76,14 @@ class Pipe:
     def finish(self) -> None:
         """Nothing more will come."""
         with self._changed:
-            self._finished = True
+            self.finished = True
             self._changed.notify()
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, waited for; none once it is finished or nothing came for long."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._parts or self._finished, self._idle_s):
-                self._finished = True
+            if not self._changed.wait_for(lambda: self._parts or self.finished, self._idle_s):
+                self.finished = True
             if not self._parts:
                 return b""
             part = self._parts.popleft()

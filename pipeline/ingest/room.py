@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from pipeline.errors import OfflineError, StalledError, TingboError
+from pipeline.errors import BadInputError, OfflineError, StalledError, TingboError
 from pipeline.ingest.lease import Leases
 from pipeline.ingest.listening import IngestOptions, Listening
 from pipeline.ingest.outbox import Outbox
@@ -125,11 +125,13 @@ class RoomListener:
         return heard
 
     def _hear(self, source: Source) -> bool:
-        """Record a connection; a new day begins another broadcast in the midst of it."""
+        """Record a connection; a new day begins another broadcast in the midst of it.
+
+        Whether any sound came. Raises BadInputError for a recording, StoreError.
+        """
         if not source.info.live:
-            self._say(RoomState.FAILING, _recording(source))
             # It would be heard again from its beginning, and for ever.
-            return False
+            raise _recording(source)
         self._replays.begin()
         source.replays = self._replays
         items = source.read()
@@ -222,8 +224,8 @@ class RoomListener:
         self._change = StateChange(self.room.name, state, reason, self._since)
 
 
-def _recording(source: Source) -> str:
-    return (
+def _recording(source: Source) -> BadInputError:
+    return BadInputError(
         f"{source.info.name} is a recording and no live room: "
         "remove it, and hear it with tingbo replay."
     )

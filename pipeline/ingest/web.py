@@ -195,6 +195,8 @@ class Body:
             piece = next(self._pieces, b"")
         if not piece:
             self.whole = self._framed
+            # A live playlist is asked for every few seconds: its connection is to serve again.
+            self._response.close()
         self._web.patience.spend(len(piece))
         return piece
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from pipeline.clips import ClipStore
 from pipeline.errors import StoreError
 from pipeline.ingest.listening import REASON_RECONNECTED
 from pipeline.ingest.push_server import MAX_CHUNK_BYTES, PushTimes
+from pipeline.ingest.pushed import Pipe
 from pipeline.ingest.recorder import Outlets
 from pipeline.metrics import Metrics
 from pipeline.records import CoverageKind
@@ -532,6 +534,36 @@ def test_the_newest_connection_of_a_room_counts(server: Pushing) -> None:
             assert closed.value.rcvd.code == 4409
             new.send(numbered(0, bytes(100)))
             assert json.loads(new.recv()) == {"next": 1}
+
+
+def test_a_sender_that_is_cut_off_while_it_waits_comes_back(server: Pushing) -> None:
+    """A connection that is gone while its chunk has to wait does not keep its successors out."""
+    headers, go_on = server.token("shop"), threading.Event()
+    url = f"{server.websocket}/shop?stream=a"
+
+    def store() -> None:
+        go_on.wait(60)
+
+    with connect(url, additional_headers=headers) as old:
+        assert json.loads(old.recv()) == {"next": 0}
+        server.outbox.put(server.outbox.limit_bytes // 2 + 1, store)
+        old.send(numbered(0, bytes(100)))
+        old.ping().wait(20)  # the chunk before it was read
+        old.socket.shutdown(socket.SHUT_RDWR)
+    for _ in range(2):
+        with connect(url, additional_headers=headers) as new:
+            assert json.loads(new.recv()) == {"next": 0}
+    go_on.set()
+
+
+def test_a_stream_that_nobody_reads_any_more_takes_nothing() -> None:
+    """After a long pause its reader has gone: a chunk that comes then is refused, not lost."""
+    pipe = Pipe("push:shop", idle_s=0.01)
+    assert pipe.put(b"a")
+    assert pipe.read(10) == b"a"
+    assert pipe.read(10) == b""
+    assert not pipe.put(b"b")
+    assert pipe.finished
 
 
 def _sent(port: int, data: bytes) -> socket.socket:

@@ -432,12 +432,12 @@ def test_a_recording_is_not_monitored(outlets: Outlets, tmp_path: Path) -> None:
     """It would be heard from its beginning for ever: the state says what to do."""
     data = write(tmp_path / "a.mp4", said(), options={"movflags": "faststart"}).read_bytes()
 
-    def serve(connection: Connection) -> None:
-        connection.answer_part(data)
-
-    with http_server(serve) as url, listening(outlets, f"{url}/a.mp4") as room:
+    server = Room(lambda connection: connection.answer_part(data))
+    with http_server(server) as url, listening(outlets, f"{url}/a.mp4") as room:
+        room.until(lambda: server.count > 2)
         room.see(RoomState.FAILING)
         change = room.listener.untold()
     assert change is not None
     assert "is a recording and no live room" in change.reason
+    assert room.states == [RoomState.CONNECTING, RoomState.FAILING]
     assert outlets.store.broadcasts() == []

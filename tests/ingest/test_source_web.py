@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from pipeline.errors import BadInputError, SourceUnreachableError
 from pipeline.ingest import Source, SourceOptions, open_source, relay
 from pipeline.ingest.containers import _application_url
-from pipeline.ingest.nested import Decrypted
-from pipeline.ingest.web import split
+from pipeline.ingest.nested import Decrypted, Nested
+from pipeline.ingest.reach import Reach
+from pipeline.ingest.web import Patience, Web, split
 from pipeline.records import AudioChunk, CoverageKind, Gap
 from tests.ingest.media import tone, write
 from tests.ingest.rtmp import rtmp_server
@@ -70,6 +73,38 @@ def test_redirects_are_followed_and_playlists_belong_to_where_they_lead(tmp_path
     assert source.failure is None
     assert source.info.name == f"{url}/room.m3u8"
     assert abs(seconds - 6.0) < 0.15
+
+
+def test_a_playlist_that_is_read_again_and_again_keeps_one_connection() -> None:
+    """A live room is asked for its playlist every few seconds, for days."""
+    asked: list[socket.socket] = []
+    body = b"#EXTM3U\n#EXTINF:2,\na.ts\n"
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                client = listening.accept()[0]
+            except OSError:
+                return
+            asked.append(client)
+            threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+    def answer(client: socket.socket) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+        with client:
+            while client.recv(4096):
+                client.sendall(head + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        port = listening.getsockname()[1]
+        web = Web(Reach(("127.0.0.1",)), Patience(5.0, 5.0))
+        nested = Nested(web, f"http://127.0.0.1:{port}/room.m3u8")
+        for _ in range(5):
+            assert b"/a.ts" in nested(f"http://127.0.0.1:{port}/room.m3u8", 0, {}).read(1000)
+        web.close()
+        listening.shutdown(socket.SHUT_RDWR)
+    assert len(asked) == 1
 
 
 def test_a_missing_piece_is_lost_and_the_rest_is_heard(tmp_path: Path) -> None:
