@@ -143,6 +143,7 @@ def run_push(settings: Settings, window_ms: int, *, watch_stdin: bool = False) -
                 means.stop,
                 refused=server.refused,
                 ready=lambda: _say(Ready("push")),
+                turned=means.metrics.loop_turned,
             )
 
 

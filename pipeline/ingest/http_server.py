@@ -88,8 +88,11 @@ def serve(
     *,
     refused: Callable[[str], None],
     ready: Callable[[], None],
+    turned: Callable[[], None],
 ) -> None:
     """Answer until `stop` is set; `ready` is called once, `refused` for connections given up.
+
+    `turned` is called several times a second, also while nobody sends anything.
 
     Raises MissingError when the port cannot be had.
     """
@@ -117,17 +120,22 @@ def serve(
         lifespan="off",
     )
     with listening:
-        asyncio.run(_serve(uvicorn.Server(config), listening, stop, ready))
+        asyncio.run(_serve(uvicorn.Server(config), listening, stop, ready, turned))
 
 
 async def _serve(
-    server: uvicorn.Server, listening: socket.socket, stop: Event, ready: Callable[[], None]
+    server: uvicorn.Server,
+    listening: socket.socket,
+    stop: Event,
+    ready: Callable[[], None],
+    turned: Callable[[], None],
 ) -> None:
     async def watch() -> None:
         while not server.started:
             await asyncio.sleep(0.05)
         ready()
         while not stop.is_set():
+            turned()
             await asyncio.sleep(0.2)
         server.should_exit = True
 

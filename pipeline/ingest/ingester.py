@@ -98,17 +98,18 @@ class Ingester:
 
     def _follow(self, held: dict[str, Room], outbox: Outbox) -> None:
         """Do as operators and other ingesters have decided."""
+        moved = []
         for name, listener in list(self._rooms.items()):
             room = held.get(name)
             if room is None:
                 self._leave(name)
             elif room.entry.url != listener.room.url:
-                self._leave(name)
-                self._await_live([listener])
+                moved.append(self._leave(name))
             elif listener.ended():
                 del self._rooms[name]
             else:
                 listener.follow(room)
+        self._await_live(moved)
         for name, room in held.items():
             if name not in self._rooms:
                 self._listen(room, outbox)
@@ -116,6 +117,8 @@ class Ingester:
     def _share(self, held: dict[str, Room], outbox: Outbox) -> None:
         rooms = self.outlets.store.rooms
         share, surplus = fair_share(rooms.to_fetch(), rooms.ingesters(), self.holder)
+        # An exchange that the database broke off leaves more than can be heard.
+        surplus = max(surplus, len(held) - self.max_rooms)
         taken: list[Room] = []
         if len(held) < share:
             taken = rooms.take(self.holder, share - len(held), self.lease_s)
@@ -134,6 +137,7 @@ class Ingester:
         """When full: take rooms of a higher priority in place of the least ones."""
         by_priority = sorted(held.values(), key=lambda room: room.entry.priority)
         taken: list[Room] = []
+        replaced: list[str] = []
         for least in by_priority:
             better = self.outlets.store.rooms.take(
                 self.holder, 1, self.lease_s, above=least.entry.priority
@@ -141,7 +145,9 @@ class Ingester:
             if not better:
                 break
             taken += better
-            self._give_up([least.entry.name])
+            replaced.append(least.entry.name)
+        # All at once: each may take seconds to finish, and the leases are not renewed meanwhile.
+        self._give_up(replaced)
         return taken
 
     def _worth(self, name: str) -> tuple[bool, int]:

@@ -58,6 +58,7 @@ class RoomListener:
     _reason: str = ""
     _since: dt.datetime | None = None
     _change: StateChange | None = None
+    _told: StateChange | None = None
     _replays: Replays = field(default_factory=Replays)
     _recorder: Recorder | None = None
     _broadcast: str = ""
@@ -88,12 +89,13 @@ class RoomListener:
 
     def untold(self) -> StateChange | None:
         """The last change of state that was not told."""
-        return self._change
+        change = self._change
+        return None if change is self._told else change
 
     def told(self, change: StateChange) -> None:
         """Note that a change is known to everybody."""
-        if self._change is change:
-            self._change = None
+        # The room's own thread may have another one by now: that one is untold.
+        self._told = change
 
     def run(self) -> None:
         """Listen until stopped."""

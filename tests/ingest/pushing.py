@@ -103,7 +103,11 @@ def push_server(
         thread = threading.Thread(
             target=serve,
             args=(server.app(), listen, stop),
-            kwargs={"refused": server.refused, "ready": ready.set},
+            kwargs={
+                "refused": server.refused,
+                "ready": ready.set,
+                "turned": outlets.metrics.loop_turned,
+            },
         )
         thread.start()
         assert ready.wait(20)

@@ -236,6 +236,17 @@ def test_a_full_ingester_hears_the_most_important_rooms(
         until(lambda: held() == {"p3", "p9"}, "the more important one")
 
 
+def test_an_ingester_that_holds_more_than_it_can_hear_gives_some_up(
+    store: Store, redis_url: str, tmp_path: Path, live: tuple[LiveRoom, str]
+) -> None:
+    """As after an exchange that the database broke off: others may be there for the rest."""
+    _, url = live
+    store.rooms.put([RoomEntry(f"p{n}", f"{url}/p{n}.flv", priority=n) for n in range(3)])
+    assert len(store.rooms.take("one", 3, 60.0)) == 3
+    with ingester(store, redis_url, tmp_path, max_rooms=2):
+        until(lambda: sum(room.holder is not None for room in store.rooms.all()) == 2, "two")
+
+
 def test_two_ingesters_share_and_a_lost_lease_ends_listening(
     store: Store, database_url: str, redis_url: str, tmp_path: Path, live: tuple[LiveRoom, str]
 ) -> None:

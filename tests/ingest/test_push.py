@@ -556,6 +556,14 @@ def test_a_sender_that_is_cut_off_while_it_waits_comes_back(server: Pushing) -> 
     go_on.set()
 
 
+def test_a_server_to_which_nobody_sends_is_alive(server: Pushing) -> None:
+    """Its loop turns without work too: a probe must not restart it."""
+    value = server.outlets.metrics.value
+    wait_for(lambda: value("tingbo_loop_turned_timestamp_seconds") > 0)
+    first = value("tingbo_loop_turned_timestamp_seconds")
+    wait_for(lambda: value("tingbo_loop_turned_timestamp_seconds") > first)
+
+
 def test_a_stream_that_nobody_reads_any_more_takes_nothing() -> None:
     """After a long pause its reader has gone: a chunk that comes then is refused, not lost."""
     pipe = Pipe("push:shop", idle_s=0.01)
