@@ -40,28 +40,30 @@ class Nested:
         self._main = main
         self._playlists = {main}
         self._openings = 0
-        self._over = False
+        self._failure: Exception | None = None
+        """What ends the source; libav may go on for a while."""
 
     def __call__(self, url: str, flags: int, options: dict[str, str]) -> Openable:  # noqa: ARG002 -- libav's
         """Open `url` for reading.
 
         A piece that is missing is empty: libav goes on with the next, and the clock sees the hole.
         What is raised ends the source as soon as libav returns. Until then everything is empty,
-        and when patience ends as well, libav sees an error and looks at its own clock.
+        and when patience ends as well, libav sees the error again and looks at its own clock.
         """
-        if self._over:
-            self._web.patience.left_s()
+        if self._failure is not None:
+            if self._web.patience.over:
+                raise self._failure  # the last one raised is the one that is told
             return io.BytesIO()
         try:
             return self._opened(url, options)
         except (BrokenOff, SourceUnreachableError) as error:
             if url in self._playlists or self._web.patience.budget is not None:
-                self._over = True
+                self._failure = error
                 raise
             _log.warning("%s is left out: %s", faults.shown(url), error)
             return io.BytesIO()
-        except (TingboError, Silence):
-            self._over = True
+        except (TingboError, Silence) as error:
+            self._failure = error
             raise
 
     def _opened(self, url: str, options: dict[str, str]) -> Openable:

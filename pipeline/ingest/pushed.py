@@ -61,7 +61,7 @@ class Pipe:
         self._changed = threading.Condition()
 
     def put(self, data: bytes) -> bool:
-        """Append bytes; False, and nothing happens, while too much waits and when it is finished."""
+        """Append bytes; False, and nothing happens, while too much waits or once it is finished."""
         with self._changed:
             if self.finished:
                 return False

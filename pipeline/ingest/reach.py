@@ -74,6 +74,8 @@ def is_public(place: _Address) -> bool:
     inner = _inner(place)
     if inner is not None:
         return is_public(inner)
+    if isinstance(place, ipaddress.IPv6Address) and place.is_site_local:
+        return False  # given up by the standard, routed inside old networks, and "global" to Python
     return place.is_global and not place.is_multicast and not place.is_reserved
 
 

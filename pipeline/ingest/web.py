@@ -61,6 +61,11 @@ class Patience:
         """Something came that counts."""
         self._until = time.monotonic() + self.read_timeout_s
 
+    @property
+    def over(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._until
+
     def left_s(self) -> float:
         """Seconds left, more than 0. Raises Silence when there are none."""
         left_s = self._until - time.monotonic()
@@ -187,16 +192,18 @@ class Body:
         self._framed = _is_framed(response)
 
     def _piece(self) -> bytes:
-        if self._response is None:
+        response = self._response
+        if response is None:
             if self._size is None or self._position >= self._size:
                 return b""
-            self._open(self._web.fetch(self.name, self._position)[1])
+            response = self._web.fetch(self.name, self._position)[1]
+            self._open(response)
         with translated(self.name):
             piece = next(self._pieces, b"")
         if not piece:
             self.whole = self._framed
             # A live playlist is asked for every few seconds: its connection is to serve again.
-            self._response.close()
+            response.close()
         self._web.patience.spend(len(piece))
         return piece
 

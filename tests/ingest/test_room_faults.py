@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -431,9 +431,9 @@ def test_noise_is_never_taken_for_a_replay(outlets: Outlets, tmp_path: Path) -> 
 def test_a_recording_is_not_monitored(outlets: Outlets, tmp_path: Path) -> None:
     """It would be heard from its beginning for ever: the state says what to do."""
     data = write(tmp_path / "a.mp4", said(), options={"movflags": "faststart"}).read_bytes()
-
+    patient = replace(OPTIONS, ingest=replace(OPTIONS.ingest, source=SourceOptions(20.0, 20.0)))
     server = Room(lambda connection: connection.answer_part(data))
-    with http_server(server) as url, listening(outlets, f"{url}/a.mp4") as room:
+    with http_server(server) as url, listening(outlets, f"{url}/a.mp4", patient) as room:
         room.until(lambda: server.count > 2)
         room.see(RoomState.FAILING)
         change = room.listener.untold()
