@@ -18,6 +18,15 @@ SCHEMA_REVISION = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: How long a writer waits for another one (SQLite), in ms.
 _BUSY_MS = 30_000
+#: How PostgreSQL is waited for where the network swallows everything: TCP alone would wait for a
+#: quarter of an hour, and no lease is renewed meanwhile. Seconds, but for the last one in ms.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8_000,
+}
 #: Any number of ours: it keeps two processes from migrating PostgreSQL at once.
 _MIGRATION_LOCK = 7_464_967_062
 
@@ -100,7 +109,7 @@ class Database:
             return self._open_sqlite(url)
         if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
             url = url.set(drivername="postgresql+psycopg")
-            return sa.create_engine(url, pool_pre_ping=True)
+            return sa.create_engine(url, pool_pre_ping=True, connect_args=_PATIENCE)
         raise StoreError(
             f"The database {self._place} is of a kind tingbo does not know: set database_url to "
             "sqlite:///file or postgresql://user@host/name."

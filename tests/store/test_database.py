@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import subprocess
 import sys
 import time
@@ -171,6 +172,15 @@ def test_a_database_that_cannot_be_opened_is_one_sentence(url: str, expected: st
         Database(url)
     assert "hunter2" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_server_that_never_answers_is_given_up_soon() -> None:
+    """A network that swallows everything is an error too: leases are held only by who knows it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
+        url = f"postgresql://tingbo@127.0.0.1:{silent.getsockname()[1]}/records"
+        opened = thread.submit(Database, url)
+        with pytest.raises(StoreError, match="timeout expired"):
+            opened.result(timeout=60)
 
 
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
