@@ -184,6 +184,7 @@ def _played(live: Running, media: Path, broadcast: str, speed: float) -> Iterato
             str(speed),
             "--window-ms",
             str(live.asr.window_ms),
+            lasting=False,
         )
 
         def finished() -> bool:

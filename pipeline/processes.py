@@ -57,6 +57,8 @@ class Role:
     port: int = 0
     """Of its pages, 0 for none."""
     arguments: tuple[str, ...] = ()
+    lasting: bool = True
+    """Whether it should run for ever; an ingest of one source ends with it."""
     deaths: list[float] = field(default_factory=list)
     """When (monotonic) it died lately."""
     due: float | None = None
@@ -67,9 +69,9 @@ class Role:
         return self.process.poll() if self.due is None else None
 
     def died(self) -> bool:
-        """Whether it ended and should not have; an ingest may, when its source is over."""
+        """Whether it ended and should not have."""
         code = self.process.poll()
-        return code is not None and (self.name != "ingest" or code < 0)
+        return code is not None and (self.lasting or code < 0)
 
     def ready(self) -> Ready:
         """Wait until it works and give what it says of itself. Raises MissingError when it ends."""
@@ -129,14 +131,16 @@ class Roles:
         self._clock = clock
         self._roles: list[Role] = []
 
-    def start(self, name: str, *arguments: str) -> Role:
+    def start(self, name: str, *arguments: str, lasting: bool = True) -> Role:
         """Start `tingbo NAME ARGUMENTS` with these settings; its log goes to the log file.
+
+        One that is not `lasting` may end by itself.
 
         Where there are metrics, each role has the next port above that of the common page.
         """
         port = self._settings.metrics_port + len(self._roles) + 1 if self._shared else 0
         process = self._process(name, arguments, port)
-        role = Role(name, process, self._log, port, arguments)
+        role = Role(name, process, self._log, port, arguments, lasting)
         self._roles.append(role)
         return role
 

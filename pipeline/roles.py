@@ -28,7 +28,7 @@ from pipeline.ingest.ingester import Ingester
 from pipeline.ingest.limits import limit_memory
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.room import RoomOptions
-from pipeline.ingest.worker import IngestOptions, IngestResult, IngestWorker, Outlets
+from pipeline.ingest.worker import SWITCH_S, IngestOptions, IngestResult, IngestWorker, Outlets
 from pipeline.janitor import Janitor
 from pipeline.metrics import Metrics
 from pipeline.processes import Ready, stop_with_stdin, stoppable
@@ -100,6 +100,7 @@ def run_ingester(
 ) -> None:
     """Listen to a share of the monitored rooms until told to stop."""
     limit_memory(settings.ingest_memory_mb)
+    sys.setswitchinterval(SWITCH_S)
     with _means(settings, "ingest", watch_stdin=watch_stdin) as means:
         clips = ClipStore(settings.effective_clips_url, settings.clip_format)
         outlets = Outlets(means.store, means.bus, clips, means.metrics)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +10,9 @@ from pipeline.alerts import Alert, alerts
 from pipeline.bus import Bus
 from pipeline.errors import TingboError
 from pipeline.metrics import Metrics
-from pipeline.processes import Role, Roles, Running, running, stoppable
+from pipeline.processes import Role, Running, running, stoppable
 from pipeline.settings import Settings
 from pipeline.store import Store
-
-log = logging.getLogger(__name__)
-
-#: How soon an ingester that ended may be started again.
-_AGAIN_S = 3.0
 
 _SYNTHETIC = (
     "The bundled speech model knows synthetic speech only: give --asr a real model for people."
@@ -51,11 +44,14 @@ def listen_to(
             yield _SYNTHETIC
         pace = [] if speed is None else ["--speed", str(speed)]
         window = ["--window-ms", str(live.asr.window_ms)]
-        ingester = None if sources else _Ingester(live.roles, window)
         rooms = [
-            live.roles.start("ingest", source, "--room", f"room{number}", *window, *pace)
+            live.roles.start(
+                "ingest", source, "--room", f"room{number}", *window, *pace, lasting=False
+            )
             for number, source in enumerate(sources, 1)
         ]
+        if not sources:
+            live.roles.start("ingest", *window)
         yield _listening(len(rooms), len(store.rooms.all()))
         pushed = live.settings.push_port
         if pushed:
@@ -66,11 +62,8 @@ def listen_to(
 
         def finished() -> bool:
             live.roles.check()
-            if ingester is not None:
-                ingester.keep_running()
-                return stop.is_set()
-            over = not pushed and all(room.ended() is not None for room in rooms)
-            return stop.is_set() or over
+            over = bool(rooms) and all(room.ended() is not None for room in rooms)
+            return stop.is_set() or (over and not pushed)
 
         yield from alerts(bus, store, finished)
     yield from _failures(rooms)
@@ -83,24 +76,6 @@ def _failures(rooms: Sequence[Role]) -> Iterator[str]:
         yield room.last_words()
     if failed and len(failed) == len(rooms):
         raise _failure(failed[-1])
-
-
-class _Ingester:
-    """The process that listens to monitored rooms; one that dies is replaced, the rest goes on."""
-
-    def __init__(self, roles: Roles, options: Sequence[str]) -> None:
-        self._roles = roles
-        self._options = options
-        self._role = roles.start("ingest", *options)
-        self._started_at = time.monotonic()
-
-    def keep_running(self) -> None:
-        """Start it again when it has ended; called several times a second."""
-        if self._role.ended() is None or time.monotonic() - self._started_at < _AGAIN_S:
-            return
-        log.warning("%s It is started again.", self._role.last_words())
-        self._role = self._roles.start("ingest", *self._options)
-        self._started_at = time.monotonic()
 
 
 def _listening(sources: int, rooms: int) -> str:

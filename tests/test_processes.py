@@ -70,8 +70,8 @@ def test_a_crash_in_native_code_costs_one_process(
     """A segmentation fault ends one ingest: the other goes on, and a new one takes its place."""
     sound = np.concatenate([speech(), silence(1.0)] * 6)
     path = str(write(tmp_path / "room.wav", sound, codec="pcm_s16le"))
-    hurt = roles.start("ingest", path, "--room", "hurt", "--speed", "1")
-    unhurt = roles.start("ingest", path, "--room", "unhurt", "--speed", "1")
+    hurt = roles.start("ingest", path, "--room", "hurt", "--speed", "1", lasting=False)
+    unhurt = roles.start("ingest", path, "--room", "unhurt", "--speed", "1", lasting=False)
     with Store(settings.effective_database_url) as store:
 
         def heard(room: str) -> int:
@@ -100,7 +100,8 @@ def test_a_crash_in_native_code_costs_one_process(
 def test_an_ingest_whose_source_is_over_stays_ended(roles: Roles, tmp_path: Path) -> None:
     """Neither a recording's end nor a bad source is a crash."""
     path = str(write(tmp_path / "room.wav", silence(0.5), codec="pcm_s16le"))
-    over, bad = roles.start("ingest", path), roles.start("ingest", str(tmp_path / "none.wav"))
+    over = roles.start("ingest", path, lasting=False)
+    bad = roles.start("ingest", str(tmp_path / "none.wav"), lasting=False)
     wait_for(lambda: died(over) and died(bad))
     roles.check()
     assert (over.ended(), bad.ended()) == (0, 2)

@@ -309,13 +309,16 @@ class _Broadcast:
         while True:
             try:
                 store.push.claim(self.room, self._holder)
-                return store.epochs.begin(
+                epoch = store.epochs.begin(
                     self.room, self._holder, self._options.pause_s, self._last(stream)
                 )
+                # Another process may have claimed the room in between: then once more.
+                if epoch is not None or store.push.token_sha256(self.room) is None:
+                    return epoch
             except StoreError as error:
                 log.warning("Room %s waits: %s", self.room, error)
-                if stop.wait(_RETRY_S):
-                    return None
+            if stop.wait(_RETRY_S):
+                return None
 
     def _last(self, stream: PushStream) -> Before | None:
         """Where this process left the broadcast, and how long nothing came since."""

@@ -42,6 +42,8 @@ class Outbox:
     _deadline: float = float("inf")
     """When (monotonic) to give up what still waits."""
     _thread: threading.Thread | None = None
+    _over: bool = False
+    """Whether nothing will be delivered any more."""
 
     def put(self, size: int, deliver: Callable[[], None]) -> bool:
         """Deliver after everything before it; False, and nothing happens, where there is no room.
@@ -50,6 +52,10 @@ class Outbox:
         such as entries of the ledger, always has room.
         """
         with self._changed:
+            if self._over:
+                log.error("What a live room said came too late to be kept: this process ends")
+                self.metrics.ingest_outbox_refused.inc()
+                return False
             if size and self._bytes + size > self.limit_bytes:
                 self.metrics.ingest_outbox_refused.inc()
                 return False
@@ -80,6 +86,8 @@ class Outbox:
             self._changed.notify()
         if self._thread:
             self._thread.join()
+        with self._changed:
+            self._over = True
         if self._waiting:
             log.error("%d deliveries of live rooms are lost", len(self._waiting))
 
@@ -96,6 +104,7 @@ class Outbox:
         """The oldest delivery, waited for; None when all is done and nothing more will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
+            self._over = not self._waiting
             return self._waiting[0] if self._waiting else None
 
     def _delivered(self, deliver: Callable[[], None]) -> bool:

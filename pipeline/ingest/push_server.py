@@ -237,6 +237,8 @@ class PushServer:
         try:
             found = await asyncio.to_thread(self.rooms.token_sha256, room)
         except StoreError as error:
+            if known:  # what is sent meanwhile can wait for the records; it must not be refused
+                return known[0]
             raise Refused(
                 HTTPStatus.SERVICE_UNAVAILABLE, "store", "the records are away: try again"
             ) from error

@@ -14,7 +14,11 @@ from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.recorder import Outlets, Recorder
 from pipeline.ingest.source import open_source
 
-__all__ = ["IngestOptions", "IngestResult", "IngestWorker", "Outlets", "utc_now"]
+#: How long a thread of an ingester may keep the others waiting (Python's default is 5 ms): a
+#: hundred rooms decode at once, and whoever writes a row needs a dozen turns under SQLite's lock.
+SWITCH_S = 0.0005
+
+__all__ = ["SWITCH_S", "IngestOptions", "IngestResult", "IngestWorker", "Outlets", "utc_now"]
 
 
 @dataclass(frozen=True, slots=True)

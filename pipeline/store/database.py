@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ class Database:
                 "sqlite:///file or postgresql://user@host/name."
             ) from error
         self._place = parsed.render_as_string(hide_password=True)
+        # SQLite's writers ask again and again until it is their turn, and who asks most wins: a
+        # hundred rooms of one process would starve the other processes.
+        sqlite = parsed.get_backend_name() == "sqlite"
+        self._turn: AbstractContextManager[object] = threading.Lock() if sqlite else nullcontext()
         with self._errors():
             self._engine = self._open(parsed)
         try:
@@ -71,7 +76,7 @@ class Database:
         """A connection to write with, committed at the end, rolled back after an error."""
         # SQLite: taking the write lock at once avoids failing when a reader turns into a writer.
         engine = self._engine.execution_options(tingbo_writes=True)
-        with self._errors(), engine.begin() as connection:
+        with self._turn, self._errors(), engine.begin() as connection:
             yield connection
 
     @contextmanager

@@ -81,7 +81,9 @@ class Watch:
         for role, processes in self.roles.items():
             alive = [process for process in processes if process.is_running()]
             times = [process.cpu_times() for process in alive]
-            self.cpu_s[role] = sum(one.user + one.system for one in times)
+            spent = sum(one.user + one.system for one in times)
+            # Of those that ended, what they had used when they were last seen.
+            self.cpu_s[role] = max(spent, self.cpu_s.get(role, 0.0))
             self.memory.setdefault(role, []).append(sum(p.memory_info().rss for p in alive))
 
 

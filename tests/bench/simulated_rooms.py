@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline.bus import Bus
 from pipeline.clips import ClipStore
 from pipeline.ingest import SegmentOptions, SourceOptions
-from pipeline.ingest.worker import IngestOptions, IngestWorker, Outlets
+from pipeline.ingest.worker import SWITCH_S, IngestOptions, IngestWorker, Outlets
 from pipeline.metrics import Metrics
 from pipeline.processes import stop_with_stdin
 from pipeline.records import CoverageKind, SegmentKey, SegmentMessage, Stretch
@@ -108,6 +108,7 @@ def _say(outlets: Outlets, number: int, seq: int, clip: Clip) -> None:
 def main(kind: str, count: int, seconds: float, first: int) -> None:
     """Let rooms `first` to `first + count` talk for so long, or until standard input closes."""
     settings, metrics, stop = load_settings(), Metrics(), threading.Event()
+    sys.setswitchinterval(SWITCH_S)
     stop_with_stdin(stop)
     rooms = range(first, first + count)
     with (

@@ -96,6 +96,16 @@ def test_leaving_ends_although_the_stores_stay_away(door: Door) -> None:
     assert door.passed == []
 
 
+def test_what_comes_after_the_end_is_not_taken_in_silence(door: Door) -> None:
+    """A listener that is slower than the process ends is told; it counts as refused."""
+    metrics = Metrics()
+    with Outbox(metrics) as outbox:
+        outbox.put(1, lambda: door.take(0))
+    assert not outbox.put(0, lambda: door.take(1))
+    assert door.passed == [0]
+    assert metrics.value("tingbo_ingest_outbox_refused_total") == 1
+
+
 @pytest.fixture
 def outlets(tmp_path: Path, redis_url: str) -> Iterator[Outlets]:
     metrics = Metrics()
