@@ -29,13 +29,30 @@ def absent(what: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a slow or optional service by the fixture they ask for."""
+#: Modules whose tests are about the server itself: they run with the one on PATH and again with the
+#: one in the wheel. All others need a real server, whichever it is.
+BOTH_SERVERS = {"test_bus", "test_redis_server", "test_redis_address", "test_orphans"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what adds nothing; mark the tests that use a slow or optional service."""
+    left_out = [item for item in items if _runs_elsewhere(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
     for item in items:
         used = getattr(item, "fixturenames", ())
         for fixture, mark in (("demo_recogniser", "slow"), ("browser", "browser")):
             if fixture in used:
                 item.add_marker(mark)
+
+
+def _runs_elsewhere(item: pytest.Item) -> bool:
+    """Whether it is the second run, with the wheel's server, of a test not about servers."""
+    if not (shutil.which("redis-server") or shutil.which("valkey-server")):
+        return False  # then the wheel's is the only one
+    parameters = getattr(item, "callspec", None)
+    in_wheel = parameters is not None and parameters.params.get("redis_server") == "in_wheel"
+    return in_wheel and item.path.stem not in BOTH_SERVERS
 
 
 # --- Redis
