@@ -80,11 +80,14 @@ def sha256_of(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def json_lines(packed: IO[bytes], what: str) -> Iterator[Any]:
-    """Values of a packed member, line by line. Raises BadInputError for anything else."""
+def json_lines(packed: IO[bytes], what: str, longest: int = _LONGEST_LINE) -> Iterator[Any]:
+    """Values of a packed member, line by line, up to `longest` bytes each.
+
+    Raises BadInputError for anything else.
+    """
     try:
         with gzip.open(packed, "rb") as lines:
-            while line := lines.readline(_LONGEST_LINE):
+            while line := lines.readline(longest):
                 yield json.loads(line)
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise BadInputError(f"{what} cannot be read ({error}): take another backup.") from error

@@ -43,8 +43,12 @@ class Health:
     every time somebody wants to know.
     """
 
-    def __init__(self, role: str, metrics: Metrics, needs: Iterable[str]) -> None:
+    def __init__(
+        self, role: str, metrics: Metrics, needs: Iterable[str], patience_s: float = _PATIENCE_S
+    ) -> None:
+        """A check that has not answered after `patience_s` counts as failed."""
         self.role = role
+        self._patience_s = patience_s
         self._metrics = metrics
         self._missing = set(needs)
         self._checks: dict[str, Callable[[], object]] = {}
@@ -81,12 +85,12 @@ class Health:
                 if name not in self._running:
                     self._running[name] = _asked(name, check)
             asked = dict(self._running)
-        wait(asked.values(), timeout=_PATIENCE_S)
+        wait(asked.values(), timeout=self._patience_s)
         return {name: self._answer(name, future) for name, future in asked.items()}
 
     def _answer(self, name: str, future: Future[str]) -> str:
         if not future.done():
-            return f"does not answer within {_PATIENCE_S:g} s"
+            return f"does not answer within {self._patience_s:g} s"
         with self._lock:
             self._running.pop(name, None)
         return future.result()

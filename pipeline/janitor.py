@@ -22,6 +22,7 @@ from pipeline.metrics import Metrics
 from pipeline.orphans import Orphans
 from pipeline.store import Store
 from pipeline.streams import CASES, SEGMENTS, STREAMS, TRANSCRIPTS, Stream
+from pipeline.wall_time import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,6 @@ _NEWS_S = 24 * 3600.0
 
 #: Who answers what is in a stream.
 GROUPS: tuple[tuple[Stream[Any], str], ...] = ((SEGMENTS, "asr"), (TRANSCRIPTS, "detect"))
-
-
-def utc_now() -> dt.datetime:
-    """The wall time, aware and in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(slots=True)

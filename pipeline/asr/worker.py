@@ -34,6 +34,7 @@ from pipeline.records import (
 )
 from pipeline.store import Store
 from pipeline.streams import SEGMENTS, TRANSCRIPTS, Delivery
+from pipeline.wall_time import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +70,6 @@ class Batching:
     thresholds: Thresholds = Thresholds(merge_s=10.0, shed_s=120.0)  # noqa: RUF009 -- it is frozen
     segment_s: float = 0.1
     """What a segment takes, until it is measured."""
-
-
-def utc_now() -> dt.datetime:
-    """The wall time, aware and in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 class AsrWorker:

@@ -38,17 +38,13 @@ from pipeline.records import (
 from pipeline.review import file_findings
 from pipeline.store import Store
 from pipeline.streams import CASES, TRANSCRIPTS, Delivery
+from pipeline.wall_time import utc_now
 
 #: Consumer group of the detection workers on the stream `transcripts`.
 GROUP = "detect"
 
 _BATCH = 32
 _GIVEN_UP = "这一段的转写没有判完,已放弃"
-
-
-def utc_now() -> dt.datetime:
-    """The wall time, aware and in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -207,8 +208,8 @@ def _once(url: str, reach: Reach, options: SourceOptions, probe: Mapping[str, st
 
 def _over_http(url: str, reach: Reach, options: SourceOptions, probe: Mapping[str, str]) -> Opened:
     patience = Patience(options.open_timeout_s, options.read_timeout_s)
-    web = Web(reach, patience)
-    try:
+    with ExitStack() as undo:
+        web = undo.enter_context(closing(Web(reach, patience)))
         body = Body(web, url)
         is_playlist = body.peek(len(MAGIC)) == MAGIC
         container = av.open(
@@ -220,9 +221,7 @@ def _over_http(url: str, reach: Reach, options: SourceOptions, probe: Mapping[st
             timeout=(options.open_timeout_s, options.read_timeout_s),
             io_open=Nested(web, body.name),
         )
-    except BaseException:
-        web.close()
-        raise
+        undo.pop_all()  # the connections live as long as the container
     patience.opened()
     return Opened(container, patience, lambda: is_playlist or body.whole, web)
 
@@ -239,29 +238,27 @@ def _over_rtmp(url: str, reach: Reach, options: SourceOptions, probe: Mapping[st
     parts = split(url)
     host, port = place(parts)
     numeric = reach.addresses(host, port)[0]
-    relay = None
-    if parts.scheme.lower() == "rtmps":
-        try:
-            relay = TlsRelay(host, port, numeric, options.open_timeout_s)
-        except TimeoutError as error:
-            raise Silence from error
-        except OSError as error:
-            raise faults.unreachable(url, error) from error
-        numeric, port = "127.0.0.1", relay.port
-    login, at, _ = parts.netloc.rpartition("@")
-    bracketed = f"[{numeric}]" if ":" in numeric else numeric
-    pinned = parts._replace(scheme="rtmp", netloc=f"{login}{at}{bracketed}:{port}")
-    try:
+    with ExitStack() as undo:
+        relay = None
+        if parts.scheme.lower() == "rtmps":
+            try:
+                relay = TlsRelay(host, port, numeric, options.open_timeout_s)
+                undo.callback(relay.close)
+            except TimeoutError as error:
+                raise Silence from error
+            except OSError as error:
+                raise faults.unreachable(url, error) from error
+            numeric, port = "127.0.0.1", relay.port
+        login, at, _ = parts.netloc.rpartition("@")
+        bracketed = f"[{numeric}]" if ":" in numeric else numeric
+        pinned = parts._replace(scheme="rtmp", netloc=f"{login}{at}{bracketed}:{port}")
         container = av.open(
             pinned.geturl(),
             container_options=_RTMP_OPTIONS | {"rtmp_tcurl": _application_url(parts)} | dict(probe),
             options=_LIMITS,
             timeout=(options.open_timeout_s, options.read_timeout_s),
         )
-    except BaseException:
-        if relay is not None:
-            relay.close()
-        raise
+        undo.pop_all()  # the relay lives as long as the container
     return Opened(container, connections=relay)
 
 

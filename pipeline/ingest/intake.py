@@ -22,7 +22,7 @@ from pipeline.ingest.room import RoomOptions
 from pipeline.records import AudioChunk, Gap, samples_to_ms
 from pipeline.store import RoomState
 from pipeline.store.epochs import Before, Epoch
-from pipeline.store.rooms import utc_now
+from pipeline.wall_time import utc_now
 
 log = logging.getLogger(__name__)
 

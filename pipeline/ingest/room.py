@@ -18,7 +18,8 @@ from pipeline.ingest.replayed import Replays
 from pipeline.ingest.source import Source, open_source
 from pipeline.records import AudioChunk, Gap, samples_to_ms
 from pipeline.store.epochs import Before
-from pipeline.store.rooms import Room, RoomEntry, RoomState, StateChange, utc_now
+from pipeline.store.rooms import Room, RoomEntry, RoomState, StateChange
+from pipeline.wall_time import utc_now
 
 REASON_UNHEARD = "连接中断或换由其他采集进程接手，这段时间的声音没有收到"
 

@@ -13,12 +13,13 @@ from pipeline.ingest.listening import IngestOptions, Listening
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.recorder import Outlets, Recorder
 from pipeline.ingest.source import open_source
+from pipeline.wall_time import utc_now
 
 #: How long a thread of an ingester may keep the others waiting (Python's default is 5 ms): a
 #: hundred rooms decode at once, and whoever writes a row needs a dozen turns under SQLite's lock.
 SWITCH_S = 0.0005
 
-__all__ = ["SWITCH_S", "IngestOptions", "IngestResult", "IngestWorker", "Outlets", "utc_now"]
+__all__ = ["SWITCH_S", "IngestOptions", "IngestResult", "IngestWorker", "Outlets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,6 @@ class IngestResult:
     segments: int
     failure: TingboError | None
     """Why it ended early; None after a clean end or a stop."""
-
-
-def utc_now() -> dt.datetime:
-    """The wall time, aware and in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 class IngestWorker:

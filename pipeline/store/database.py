@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,11 @@ class Database:
         self._turn: AbstractContextManager[object] = threading.Lock() if sqlite else nullcontext()
         with self._errors():
             self._engine = self._open(parsed)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._engine.dispose)
             if migrate:
                 self._migrate()
-        except BaseException:
-            self._engine.dispose()
-            raise
+            undo.pop_all()
 
     def close(self) -> None:
         """Close the connections."""

@@ -15,8 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.store.database import Database
-from pipeline.store.rooms import RoomState, database_now, utc_now
+from pipeline.store.rooms import RoomState, database_now
 from pipeline.store.schema import broadcasts, epochs, rooms, stretches
+from pipeline.wall_time import utc_now
 
 _BEIJING = dt.timezone(dt.timedelta(hours=8))
 

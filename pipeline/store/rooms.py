@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pipeline.store.database import Database
 from pipeline.store.rows import insert_new
 from pipeline.store.schema import broadcasts, epochs, ingesters, rooms
+from pipeline.wall_time import utc_now
 
 
 class RoomState(StrEnum):
@@ -89,11 +90,6 @@ class Change(StrEnum):
     ADDED = "added"
     CHANGED = "changed"
     SAME = "same"
-
-
-def utc_now() -> dt.datetime:
-    """The wall time of this machine, aware and in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 def database_now(connection: sa.Connection, local: Callable[[], dt.datetime]) -> dt.datetime:

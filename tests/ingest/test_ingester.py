@@ -33,9 +33,9 @@ from pipeline.store.database import Database
 from pipeline.store.rooms import Ingester as Alive
 from pipeline.store.schema import rooms as table
 from tests.ingest.media import Samples, silence, speech, write
+from tests.ingest.rooms import LIVE
+from tests.ingest.rooms import OPTIONS as IMPATIENT
 from tests.ingest.servers import Connection, http_server
-from tests.ingest.test_room_faults import LIVE
-from tests.ingest.test_room_faults import OPTIONS as IMPATIENT
 from tests.ingest.test_worker import total
 
 OPTIONS = replace(IMPATIENT, ingest=replace(IMPATIENT.ingest, source=SourceOptions(10.0, 5.0)))

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.bus import Bus
-from pipeline.clips import ClipStore
 from pipeline.errors import BusError, RefusedRowError, StoreError
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.recorder import Outlets, Recorder
 from pipeline.metrics import Metrics
 from pipeline.records import CoverageKind, SpeechSegment, Stretch
-from pipeline.store import Store
 from pipeline.streams import SEGMENTS
 
 AT = dt.datetime(2026, 3, 1, 12, 0, 0, tzinfo=dt.UTC)
@@ -104,13 +100,6 @@ def test_what_comes_after_the_end_is_not_taken_in_silence(door: Door) -> None:
     assert not outbox.put(0, lambda: door.take(1))
     assert door.passed == [0]
     assert metrics.value("tingbo_ingest_outbox_refused_total") == 1
-
-
-@pytest.fixture
-def outlets(tmp_path: Path, redis_url: str) -> Iterator[Outlets]:
-    metrics = Metrics()
-    with Store(f"sqlite:///{tmp_path}/store.sqlite3") as store, Bus(redis_url, metrics) as bus:
-        yield Outlets(store, bus, ClipStore(str(tmp_path / "clips")), metrics)
 
 
 def test_a_clip_folder_that_was_full_takes_the_segments_once_there_is_room(

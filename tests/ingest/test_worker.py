@@ -6,24 +6,19 @@ import datetime as dt
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
-from pipeline.bus import Bus
-from pipeline.clips import ClipStore
 from pipeline.errors import BadInputError, BusError, ClipStoreError, SourceUnreachableError
 from pipeline.ingest import SegmentOptions, SourceOptions
 from pipeline.ingest.listening import REASON_NOT_SENT, REASON_NOT_STORED, REASON_RECONNECTED
 from pipeline.ingest.source import REASON_CUT
 from pipeline.ingest.worker import IngestOptions, IngestWorker, Outlets
-from pipeline.metrics import Metrics
 from pipeline.records import Coverage, CoverageKind, SegmentMessage
 from pipeline.settings import Settings
-from pipeline.store.store import Store
 from pipeline.streams import SEGMENTS
 from tests.ingest.media import chords, cut, silence, speech, write
 from tests.ingest.servers import Connection, http_server
@@ -33,13 +28,6 @@ OPTIONS = IngestOptions(
     SegmentOptions(window_ms=10_000, min_silence_ms=400, pad_ms=200, min_speech_ms=250),
     give_up_s=2.0,
 )
-
-
-@pytest.fixture
-def outlets(tmp_path: Path, redis_url: str) -> Iterator[Outlets]:
-    metrics = Metrics()
-    with Store(f"sqlite:///{tmp_path}/store.sqlite3") as store, Bus(redis_url, metrics) as bus:
-        yield Outlets(store, bus, ClipStore(str(tmp_path / "clips")), metrics)
 
 
 def programme() -> np.ndarray:
